@@ -1,0 +1,81 @@
+"""What an algorithm is: a name, a setting, a paper, hyper-parameters, and the plan of its stages."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar, TypeVar
+
+from dfdgbench.engine.problem import Problem
+from dfdgbench.engine.stage import PredictorStage
+from dfdgbench.errors import ConfigError, unknown
+from dfdgbench.hparams import Hparams
+from dfdgbench.registry import Registry, origin, subclass_check
+from dfdgbench.settings import Setting
+
+A = TypeVar("A", bound="type[Algorithm]")
+
+
+@dataclass(frozen=True)
+class Paper:
+    """Where a method comes from."""
+
+    title: str
+    arxiv: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.title} (arXiv {self.arxiv})" if self.arxiv else self.title
+
+
+class Algorithm(ABC):
+    """A method. A pipeline writes :meth:`plan`; a step-wise method derives from ``Stepwise`` and does not.
+
+    Class attributes:
+        name, setting, paper: given to ``register``.
+        Hparams: its hyper-parameters.
+        presets: named sets of overrides, by dotted name; the first is the default and may be empty.
+    """
+
+    name: ClassVar[str]
+    setting: ClassVar[Setting]
+    paper: ClassVar[Paper]
+    Hparams: ClassVar[type[Hparams]] = Hparams
+    presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
+
+    @classmethod
+    @abstractmethod
+    def plan(cls, problem: Problem, hparams: Any) -> PredictorStage:
+        """The last stage of the method's graph, which reaches all others through its inputs."""
+
+    @classmethod
+    def preset(cls, name: str | None) -> Mapping[str, Any]:
+        """The overrides of a preset; None is the method as it is."""
+        if name is None:
+            return {}
+        if name not in cls.presets:
+            raise unknown(f"preset of {cls.name}", name, cls.presets)
+        return cls.presets[name]
+
+    @classmethod
+    def summary(cls) -> str:
+        """The first line of the docstring."""
+        return (cls.__doc__ or "").strip().split("\n")[0]
+
+
+ALGORITHMS: Registry[type[Algorithm]] = Registry(
+    "algorithm", "dfdgbench.algorithms", "dfdgbench.algorithms", subclass_check("algorithm", Algorithm)
+)
+
+
+def register(name: str, *, setting: Setting, paper: Paper) -> Callable[[A], A]:
+    """Class decorator that files an algorithm under ``name``."""
+
+    def file(algorithm: A) -> A:
+        algorithm.name, algorithm.setting, algorithm.paper = name, setting, paper
+        if not (algorithm.__doc__ or "").strip():
+            raise ConfigError(f"The algorithm '{name}' ({origin(algorithm)}) has no docstring; its first line is what `list` shows.")
+        ALGORITHMS.add(name, algorithm)
+        return algorithm
+
+    return file

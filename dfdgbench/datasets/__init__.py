@@ -1,0 +1,1 @@
+"""Datasets: one file a dataset or family; they know no algorithm."""

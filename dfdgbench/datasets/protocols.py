@@ -1,0 +1,129 @@
+"""Protocols: which named splits a domain has, and what each of them is for.
+
+``domainbed`` is DomainBed's: every domain is cut into ``in`` (80 %) and ``out`` (20 %), a held-out domain is tested on
+its *in* split, and its *out* split is what an oracle may look at. ``official`` uses the parts a dataset was published
+with, ``authors`` what the authors of a paper did instead.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+
+from dfdgbench.datasets.base import Domain, Keys
+from dfdgbench.errors import ConfigError, DataError, unknown
+from dfdgbench.seeds import seed_hash
+
+
+@dataclass(frozen=True)
+class SplitOptions:
+    """What decides how domains are cut: DomainBed's ``trial_seed`` and fractions."""
+
+    trial_seed: int = 0
+    holdout_fraction: float = 0.2
+    uda_holdout_fraction: float = 0.0
+
+    def __post_init__(self) -> None:
+        for name in ("holdout_fraction", "uda_holdout_fraction"):
+            value = getattr(self, name)
+            if not 0 <= value < 1:
+                raise ConfigError(f"--{name.replace('_', '-')} is {value}; it must be at least 0 and below 1.")
+
+
+class Protocol(ABC):
+    """Cuts a domain into splits.
+
+    Attributes:
+        train: the split a source domain is trained on.
+        validation: the split of a source domain that selection may use, and of a held-out one that an oracle may.
+        test: the split of a held-out domain whose accuracy is reported.
+    """
+
+    name: ClassVar[str]
+    train: ClassVar[str]
+    validation: ClassVar[str]
+    test: ClassVar[str]
+
+    @abstractmethod
+    def split(self, domain: Domain, index: int, held_out: bool, options: SplitOptions) -> Mapping[str, Keys]:
+        """Split names to indices into ``domain``. Empty splits are left out."""
+
+    def names(self, held_out: bool, options: SplitOptions) -> tuple[str, ...]:
+        """The splits that :meth:`split` would name, known without data."""
+        return tuple(dict.fromkeys((self.train, self.validation, self.test)))
+
+
+def shuffled(length: int, seed: int) -> Keys:
+    """DomainBed's order of ``range(length)``: the legacy generator, stable across NumPy versions."""
+    return np.random.RandomState(seed).permutation(length).astype(np.int64)
+
+
+class DomainBedProtocol(Protocol):
+    """In, out and uda splits exactly as DomainBed cuts them: the *first* shuffled keys are the out split."""
+
+    name, train, validation, test = "domainbed", "in", "out", "in"
+
+    def split(self, domain: Domain, index: int, held_out: bool, options: SplitOptions) -> Mapping[str, Keys]:
+        seed = seed_hash(options.trial_seed, index)
+        keys = shuffled(len(domain), seed)
+        holdout = int(len(keys) * options.holdout_fraction)
+        out, inside = keys[:holdout], keys[holdout:]
+        splits = {"in": inside, "out": out}
+        if held_out:
+            order = shuffled(len(inside), seed)
+            uda = int(len(inside) * options.uda_holdout_fraction)
+            splits["uda"], splits["in"] = inside[order[:uda]], inside[order[uda:]]
+        return {name: chosen for name, chosen in splits.items() if len(chosen)}
+
+    def names(self, held_out: bool, options: SplitOptions) -> tuple[str, ...]:
+        uda = ("uda",) if held_out and options.uda_holdout_fraction else ()
+        return ("in", *(("out",) if options.holdout_fraction else ()), *uda)
+
+
+class OfficialProtocol(Protocol):
+    """The parts a dataset was published with: sources train on ``train`` (a tenth kept as ``val``), targets on ``test``."""
+
+    name, train, validation, test = "official", "train", "val", "test"
+
+    def split(self, domain: Domain, index: int, held_out: bool, options: SplitOptions) -> Mapping[str, Keys]:
+        if not {"train", "test"} <= set(domain.parts):
+            raise DataError(
+                f"The domain '{domain.name}' was published without train and test parts, which the protocol 'official' "
+                "needs. Type --protocol domainbed."
+            )
+        if "val" in domain.parts:
+            return dict(domain.parts)
+        train = domain.parts["train"]
+        order = shuffled(len(train), seed_hash(options.trial_seed, index))
+        held = int(len(train) * 0.1)
+        return {"train": train[order[held:]], "val": train[order[:held]], "test": domain.parts["test"]}
+
+
+class AuthorsProtocol(Protocol):
+    """DEKAN's code: train and test parts together, a tenth for validation by a fixed seed, targets tested on all of it."""
+
+    name, train, validation, test = "authors", "train", "val", "all"
+    seed: ClassVar[int] = 45
+
+    def split(self, domain: Domain, index: int, held_out: bool, options: SplitOptions) -> Mapping[str, Keys]:
+        import torch
+
+        order = torch.randperm(len(domain), generator=torch.Generator().manual_seed(self.seed)).numpy()
+        train = int(len(order) * 0.9)
+        return {"train": order[:train], "val": order[train:], "all": np.arange(len(domain), dtype=np.int64)}
+
+
+PROTOCOLS: dict[str, Protocol] = {
+    protocol.name: protocol for protocol in (DomainBedProtocol(), OfficialProtocol(), AuthorsProtocol())
+}
+
+
+def get_protocol(name: str) -> Protocol:
+    """The protocol called ``name``."""
+    if name not in PROTOCOLS:
+        raise unknown("protocol", name, PROTOCOLS)
+    return PROTOCOLS[name]

@@ -1,0 +1,1 @@
+"""The engine: stages, artifacts, snapshots, the loop, evaluation, records. It knows no concrete algorithm."""

@@ -1,0 +1,92 @@
+"""Evaluate: the engine's own step, apart from training. It consumes no training randomness."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+
+import torch
+from torch import nn
+
+from dfdgbench.datasets.feed import Split, evaluation_batches
+from dfdgbench.engine.problem import Problem
+from dfdgbench.engine.runtime import Runtime
+from dfdgbench.engine.stage import PredictorStage
+from dfdgbench.errors import DataError
+from dfdgbench.seeds import untouched_randomness
+from dfdgbench.tasks.base import Task
+
+log = logging.getLogger("dfdgbench")
+BATCH = 256
+
+
+def measure(predictor: nn.Module, split: Split, task: Task, runtime: Runtime, size: int, workers: int = 0) -> dict[str, float]:
+    """The task's metrics of ``predictor`` on every image of ``split``, each once, untransformed but for the resize.
+
+    The predictor is run in eval mode without gradients and left in the mode it was in.
+    """
+    return measure_all({"": predictor}, split, task, runtime, size, workers)[""]
+
+
+def measure_all(
+    predictors: Mapping[str, nn.Module], split: Split, task: Task, runtime: Runtime, size: int, workers: int = 0
+) -> dict[str, dict[str, float]]:
+    """:func:`measure` of several predictors in one pass over the images."""
+    modes = {name: predictor.training for name, predictor in predictors.items()}
+    totals = {name: task.accumulator() for name in predictors}
+    try:
+        for predictor in predictors.values():
+            predictor.eval()
+        with untouched_randomness(), torch.no_grad():
+            for images, targets in evaluation_batches(split, size, BATCH, workers):
+                images, targets = runtime.images(images), targets.to(runtime.device)
+                for name, predictor in predictors.items():
+                    totals[name].update(predictor(images), targets)
+    finally:
+        for name, predictor in predictors.items():
+            predictor.train(modes[name])
+    return {name: total.compute() for name, total in totals.items()}
+
+
+def evaluate(
+    stage: PredictorStage, predictors: Mapping[str, nn.Module], problem: Problem, runtime: Runtime
+) -> tuple[dict[str, float], list[str]]:
+    """Every predictor on every split that the protocol names.
+
+    Returns the record's accuracies (the default predictor's under DomainBed's keys, the others' with ``@name``), and
+    the splits whose data is not there, whose values are NaN.
+    """
+    found: dict[str, dict[str, float]] = {name: {} for name in predictors}
+    absent = []
+    for domain in range(len(problem.metadata.domains)):
+        for split in problem.split_names(domain):
+            prefix = f"env{_position(problem, domain, split)}_{split}"
+            values = _measured(predictors, problem, domain, split, runtime)
+            if values is None:
+                absent.append(f"{problem.domain_name(domain)}/{split}")
+            for name in predictors:
+                for suffix in problem.task.suffixes:
+                    found[name][f"{prefix}_{suffix}"] = values[name][suffix] if values else float("nan")
+    chosen = stage.default(found)
+    record = dict(found[chosen])
+    if len(found) > 1:
+        record |= {f"{key}@{name}": value for name, keys in found.items() for key, value in keys.items()}
+    return record, absent
+
+
+def _measured(
+    predictors: Mapping[str, nn.Module], problem: Problem, domain: int, split: str, runtime: Runtime
+) -> dict[str, dict[str, float]] | None:
+    try:
+        images = problem.split(domain, split)
+    except DataError as error:
+        log.debug("not evaluated: %s", error)
+        return None
+    return measure_all(predictors, images, problem.task, runtime, problem.image_size, problem.workers)
+
+
+def _position(problem: Problem, domain: int, split: str) -> int:
+    """The number in a record key: the domain's, but for DomainBed's uda splits, which are counted among themselves."""
+    if split != "uda":
+        return domain
+    return sorted(problem.targets).index(domain)

@@ -1,0 +1,202 @@
+"""Executing a plan: shared stages through the store, the predictor stage in the run's folder."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from dfdgbench.engine import records
+from dfdgbench.engine.artifacts import Store
+from dfdgbench.engine.evaluation import evaluate
+from dfdgbench.engine.interrupt import interruptible
+from dfdgbench.engine.loop import Silent, run_loop
+from dfdgbench.engine.predictions import load_predictors, save_predictors
+from dfdgbench.engine.runfolder import RunFolder
+from dfdgbench.engine.runtime import Runtime
+from dfdgbench.engine.snapshots import State
+from dfdgbench.engine.stage import Metrics, PredictorStage, Stage
+from dfdgbench.engine.work import Work
+from dfdgbench.errors import ArtifactError, DataError
+
+log = logging.getLogger("dfdgbench")
+
+
+@dataclass(frozen=True)
+class Engine:
+    """What executes stages.
+
+    Attributes:
+        store: where artifacts are kept.
+        runtime: device and precision.
+        checkpoint_every: seconds between snapshots.
+    """
+
+    store: Store
+    runtime: Runtime
+    checkpoint_every: float = 60.0
+
+    def ensure(self, stage: Stage, tick: Any = lambda progress: None) -> Path:
+        """The artifact of ``stage``, made if it is not there, by this process or by one that is at it already."""
+        while True:
+            found = self._find(stage)
+            if found is not None:
+                return found
+            self._check_present(stage)
+            for given in stage.inputs:
+                self.ensure(given, tick)
+            lease = self.store.lease(stage.address)
+            wait = f"{stage.title}: another process is at it"
+            with lease.waiting(lambda: self.store.path(stage.address).exists(), lambda owner: log.info("%s (%s)", wait, owner)) as ours:
+                if ours and not self.store.path(stage.address).exists():
+                    self._make(stage, tick)
+
+    def work(self, stage: Stage, tick: Any = lambda progress: None) -> Work:
+        """The view of ``stage``, its inputs made."""
+        return Work(stage, self.runtime, {given.key: self.ensure(given, tick) for given in stage.inputs})
+
+    def _find(self, stage: Stage) -> Path | None:
+        try:
+            return self.store.find(stage.address)
+        except ArtifactError as error:
+            aside = self.store.set_aside(stage.address)
+            log.warning("%s It was moved to %s and is made anew.", error, aside)
+            return None
+
+    def _check_present(self, stage: Stage) -> None:
+        if stage.absent:
+            stage.problem.split(stage.reads[0].domain, stage.reads[0].split)  # raises the error that says what is missing
+            raise DataError(f"The data that '{stage.title}' reads is not here, and its artifact is not in {self.store.root}.")
+
+    def _make(self, stage: Stage, tick: Any) -> None:
+        began = time.perf_counter()
+        work = self.work(stage, tick)
+        recorder = Silent()
+        snapshot = self.store.work(stage.address) / "snapshot"
+        with interruptible():
+            state = run_loop(stage, work, snapshot, self.checkpoint_every, recorder, tick)
+        manifest = {
+            "title": stage.title,
+            "stage": stage.kind,
+            "steps": stage.steps,
+            "released": stage.releases.value if stage.releases else None,
+            "identity": stage.identity,
+            "torch": torch.__version__,
+        }
+        with self.store.publishing(stage.address, manifest) as folder:
+            facts = dict(stage.finish(state, work, folder))
+            records.write_bytes(folder / "facts.json", records.line(facts).encode())
+        log.info("%s: made in %.1f s%s", stage.title, time.perf_counter() - began, _in_words(facts))
+
+    # A run -----------------------------------------------------------------------------------------------------------
+
+    def run(self, last: PredictorStage, folder: RunFolder, header: Mapping[str, Any], *, save_model: bool = True) -> None:
+        """Execute the plan that ends in ``last`` and leave a finished run's folder.
+
+        Args:
+            header: what every record carries besides the measurements: ``args`` and ``hparams``.
+        """
+        if folder.done:
+            log.info("%s is done already", folder.path)
+            return
+        with folder.under_way():
+            work = self.work(last, folder.tick)
+            run = RunRecorder(last, folder, header)
+            with interruptible():
+                state = run_loop(last, work, folder.snapshot, self.checkpoint_every, run, folder.tick)
+            if last.steps == 0:
+                run.record(state, work, 0)
+            elif save_model:
+                save_predictors(folder.model, last.predictors(state, work))
+            folder.finish()
+
+    def evaluate_pending(self, last: PredictorStage, folder: RunFolder) -> list[str]:
+        """Fill the NaN of a run that was trained without data. Returns the splits that are still not there."""
+        found = records.read(folder.results)
+        work = self.work(last)
+        absent: list[str] = []
+        for record in found:
+            weights = folder.pending / f"step_{record['step']}.safetensors"
+            predictors = last.build(work)
+            if last.steps:
+                load_predictors(weights, predictors)
+            values, absent = evaluate(last, predictors, last.problem, self.runtime)
+            record.update(values)
+            if not absent:
+                weights.unlink(missing_ok=True)
+        records.rewrite(folder.results, found)
+        if not absent and folder.pending.is_dir():
+            folder.pending.rmdir()
+        return absent
+
+
+@dataclass
+class RunRecorder:
+    """Writes a run's records: means of what steps returned since the last one, and every accuracy."""
+
+    stage: PredictorStage
+    folder: RunFolder
+    header: Mapping[str, Any]
+    length: int = 0
+    sums: dict[str, list[Any]] = field(default_factory=dict)
+
+    def after(self, state: State, work: Work, number: int, metrics: Metrics, seconds: float) -> None:
+        for name, value in {**metrics, "step_time": seconds}.items():
+            self.sums.setdefault(name, []).append(value.detach() if isinstance(value, torch.Tensor) else value)
+        every = self.stage.problem.record_every
+        if number == self.stage.steps - 1 or (every and number % every == 0):
+            self.record(state, work, number)
+
+    def record(self, state: State, work: Work, number: int) -> None:
+        """Evaluate, append one record, log one row."""
+        predictors = self.stage.predictors(state, work)
+        accuracies, absent = evaluate(self.stage, predictors, self.stage.problem, work.runtime)
+        means = {name: _mean(values) for name, values in self.sums.items()}
+        measured = {"step": number, "epoch": self.stage.epoch(number), "mem_gb": work.runtime.memory_gb(), **means, **accuracies}
+        if absent and self.stage.steps:
+            save_predictors(self.folder.pending / f"step_{number}.safetensors", predictors)
+        self.length = records.append(self.folder.results, {**self.header, **measured})
+        self.sums = {}
+        log.info("%s", row(measured, absent))
+
+    def saved(self) -> dict[str, Any]:
+        return {"length": self.length, "sums": {name: [float(value) for value in values] for name, values in self.sums.items()}}
+
+    def restore(self, saved: dict[str, Any]) -> None:
+        self.length, self.sums = saved.get("length", 0), saved.get("sums", {})
+        records.cut(self.folder.results, self.length)
+
+
+def row(measured: Mapping[str, Any], absent: list[str]) -> str:
+    """A record in one line for a person: step, loss, accuracies in percent."""
+    parts = [f"step {measured['step']}"]
+    parts += [f"{name} {measured[name]:.4f}" for name in ("loss",) if name in measured]
+    parts += [
+        f"{name.removesuffix('_acc')} {100 * value:.1f}"
+        for name, value in measured.items()
+        if name.startswith("env") and name.endswith("_acc") and value == value
+    ]
+    return "  ".join(parts) + (f"  (not evaluated, no data: {', '.join(absent)})" if absent else "")
+
+
+def _mean(values: list[Any]) -> float:
+    return sum(float(value) for value in values) / len(values)
+
+
+def _in_words(facts: Mapping[str, Any]) -> str:
+    numbers = [f"{name} {value:.4g}" for name, value in facts.items() if isinstance(value, int | float)]
+    return f" ({', '.join(numbers)})" if numbers else ""
+
+
+def blank_predictors(engine: Engine, last: PredictorStage, folder: RunFolder) -> dict[str, nn.Module]:
+    """A run's predictors, loaded from its folder."""
+    predictors = last.build(engine.work(last))
+    if last.steps:
+        load_predictors(folder.model, predictors)
+    return predictors

@@ -1,0 +1,54 @@
+"""Being asked to stop: a signal becomes a flag, which loops look at between steps."""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+import threading
+from collections.abc import Iterator
+
+_asked: list[int] = []
+# What schedulers send before they kill: the end of the time limit, preemption, and a person's Ctrl-C.
+_SIGNALS = tuple(
+    getattr(signal, name) for name in ("SIGTERM", "SIGINT", "SIGUSR1", "SIGUSR2", "SIGHUP") if hasattr(signal, name)
+)
+
+
+class Interrupted(Exception):
+    """Work was stopped after a snapshot; the same command goes on from it.
+
+    Attributes:
+        signal: the number of the signal that asked for it.
+    """
+
+    def __init__(self, message: str, number: int) -> None:
+        super().__init__(message)
+        self.signal = number
+
+
+def asked() -> int:
+    """The number of the signal that asked to stop, 0 if none did."""
+    return _asked[-1] if _asked else 0
+
+
+@contextlib.contextmanager
+def interruptible() -> Iterator[None]:
+    """Within the body, a first signal sets the flag; a second one acts at once, as without this."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = {number: signal.getsignal(number) for number in _SIGNALS}
+
+    def note(number: int, frame: object) -> None:
+        _asked.append(number)
+        signal.signal(number, before[number])
+
+    _asked.clear()
+    for number in _SIGNALS:
+        signal.signal(number, note)
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+        _asked.clear()

@@ -1,0 +1,152 @@
+"""A problem: which dataset, cut how, with which domains as sources and which held out.
+
+It is also the only door to the data. Stages pass through it by way of what they declare (see ``Work``), evaluation by
+itself. Every domain and split has a fingerprint, which is remembered beside the artifacts: so a user who has the
+released artifacts and not the data still finds them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from dfdgbench.datasets.base import Dataset, Metadata
+from dfdgbench.datasets.feed import Split
+from dfdgbench.datasets.protocols import Protocol, SplitOptions
+from dfdgbench.engine.files import read_json, write_json
+from dfdgbench.engine.keys import digest
+from dfdgbench.errors import ConfigError, DataError
+from dfdgbench.networks.base import NetworkSpec
+from dfdgbench.settings import Read, Role
+from dfdgbench.tasks.base import Task
+
+
+class Fingerprints:
+    """Fingerprints of splits, computed where the data is there and remembered for where it is not.
+
+    Args:
+        folder: where they are remembered, one small file each.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def of(self, what: dict[str, Any], compute: Callable[[], str]) -> str:
+        """The fingerprint of the split described by ``what``.
+
+        Where ``compute`` finds no data, it is the remembered one; where none is remembered, a text that says so, with
+        which plans can be printed but no stage can be run.
+        """
+        path = self.folder / f"{digest(what)[:24]}.json"
+        try:
+            fingerprint = compute()
+        except DataError:
+            return str(read_json(path)["fingerprint"]) if path.exists() else f"absent:{digest(what)[:16]}"
+        if not path.exists() or read_json(path)["fingerprint"] != fingerprint:
+            write_json(path, {**what, "fingerprint": fingerprint}, "A fingerprint")
+        return fingerprint
+
+
+@dataclass(frozen=True, eq=False)
+class Problem:
+    """Attributes:
+        sources, targets: domain indices.
+        network: the predictor that is trained and evaluated.
+        seed: DomainBed's run seed; drives the predictor stage.
+        steps: of the predictor stage, None for the algorithm's or the dataset's default.
+        checkpoint_freq: steps between records; None for the dataset's default, 0 for one at the end alone.
+    """
+
+    dataset: Dataset
+    protocol: Protocol
+    options: SplitOptions
+    task: Task
+    sources: tuple[int, ...]
+    targets: tuple[int, ...]
+    network: NetworkSpec
+    fingerprints: Fingerprints
+    seed: int = 0
+    steps: int | None = None
+    checkpoint_freq: int | None = None
+    workers: int = 0
+    _splits: dict[tuple[int, str], Split] = field(default_factory=dict, repr=False)
+
+    @property
+    def metadata(self) -> Metadata:
+        return self.dataset.metadata
+
+    @property
+    def trial_seed(self) -> int:
+        return self.options.trial_seed
+
+    @property
+    def image_size(self) -> int:
+        return self.network.image_size
+
+    @cached_property
+    def record_every(self) -> int:
+        """Steps between records; 0 means at the end alone."""
+        return self.metadata.checkpoint_freq if self.checkpoint_freq is None else self.checkpoint_freq
+
+    def domain_name(self, domain: int) -> str:
+        return self.metadata.domains[domain]
+
+    def role(self, domain: int) -> Role | None:
+        """ "source", "target", or None for a domain that is neither."""
+        return "source" if domain in self.sources else "target" if domain in self.targets else None
+
+    def use(self, split: str) -> str:
+        """What the protocol has ``split`` for."""
+        uses = {self.protocol.train: "train", self.protocol.validation: "validation"}
+        return uses.get(split, "uda" if split == "uda" else "test")
+
+    def split_names(self, domain: int) -> tuple[str, ...]:
+        """The splits of a domain, known without data."""
+        return self.protocol.names(domain in self.targets, self.options)
+
+    def split(self, domain: int, name: str) -> Split:
+        """The images of one split. ``DataError`` where they are not there."""
+        if (domain, name) not in self._splits:
+            opened = self.dataset.domain(domain)
+            splits = self.protocol.split(opened, domain, domain in self.targets, self.options)
+            if name not in splits:
+                raise DataError(
+                    f"The split '{name}' of domain '{opened.name}' is empty ({len(opened)} images, holdout fraction "
+                    f"{self.options.holdout_fraction}). Its splits: {', '.join(splits)}."
+                )
+            self._splits[domain, name] = Split(opened, splits[name])
+        return self._splits[domain, name]
+
+    def fingerprint(self, read: Read) -> str:
+        """What stands for the content of a read in a stage's key."""
+        what = {
+            "dataset": self.metadata.name,
+            "domain": self.domain_name(read.domain),
+            "protocol": self.protocol.name,
+            "split": read.split,
+            "held_out": read.domain in self.targets and self.options.uda_holdout_fraction > 0,
+            "trial_seed": self.options.trial_seed,
+            "holdout_fraction": self.options.holdout_fraction,
+            "uda_holdout_fraction": self.options.uda_holdout_fraction if read.domain in self.targets else 0.0,
+        }
+        return self.fingerprints.of(what, lambda: self.split(read.domain, read.split).fingerprint())
+
+
+def choose_domains(
+    metadata: Metadata, test_envs: list[int | str], train_envs: list[int | str] | None
+) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """Sources and targets from ``--train-envs`` and ``--test-envs``; the default sources are all other domains."""
+    targets = tuple(dict.fromkeys(metadata.index(env) for env in test_envs))
+    if train_envs is None:
+        sources = tuple(i for i in range(len(metadata.domains)) if i not in targets)
+    else:
+        sources = tuple(dict.fromkeys(metadata.index(env) for env in train_envs))
+    shared = sorted(set(sources) & set(targets))
+    if shared:
+        raise ConfigError(f"The domains {', '.join(metadata.domains[i] for i in shared)} are both trained on and held out.")
+    if not sources:
+        raise ConfigError(f"No source domain is left: --test-envs holds out every domain of {metadata.name} ({metadata.numbered()}).")
+    return sources, targets

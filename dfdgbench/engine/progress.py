@@ -1,0 +1,52 @@
+"""Progress: a bar in a terminal, plain lines elsewhere, nothing for what is done in two seconds."""
+
+from __future__ import annotations
+
+import logging
+import sys
+import time
+
+from tqdm import tqdm
+
+log = logging.getLogger("dfdgbench")
+DELAY = 2.0
+PLAIN_EVERY = 30.0
+
+
+class Progress:
+    """Counts steps of one piece of work towards a total."""
+
+    def __init__(self, title: str, total: int, done: int = 0) -> None:
+        self.title, self.total, self.done = title, total, done
+        self._from, self._began, self._said = done, time.monotonic(), time.monotonic()
+        self._bar: tqdm[None] | None = None
+        if sys.stderr.isatty() and total:
+            self._bar = tqdm(total=total, initial=done, desc=title, delay=DELAY, leave=False, dynamic_ncols=True)
+
+    def advance(self, steps: int = 1) -> None:
+        """Count ``steps`` more."""
+        self.done += steps
+        if self._bar is not None:
+            self._bar.update(steps)
+        elif time.monotonic() - self._said > PLAIN_EVERY:
+            self._said = time.monotonic()
+            log.info("%s: %s", self.title, self.text())
+
+    @property
+    def rate(self) -> float:
+        """Steps a second, of this process."""
+        return (self.done - self._from) / max(time.monotonic() - self._began, 1e-9)
+
+    @property
+    def left(self) -> float:
+        """Seconds left at this rate."""
+        return (self.total - self.done) / self.rate if self.done > self._from else float("nan")
+
+    def text(self) -> str:
+        """``300 of 1001 (12.4/s, 57 s left)``"""
+        return f"{self.done} of {self.total} ({self.rate:.1f}/s, {self.left:.0f} s left)"
+
+    def close(self) -> None:
+        """Remove the bar."""
+        if self._bar is not None:
+            self._bar.close()

@@ -1,0 +1,96 @@
+"""What the engine hands a stage: a device, its inputs' artifacts, the data it declared, generators, a log."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import Any, TypeVar
+
+import torch
+from torch import nn
+
+from dfdgbench.datasets.feed import Split, TrainingFeed, train_transform
+from dfdgbench.engine.evaluation import measure
+from dfdgbench.engine.runtime import Runtime
+from dfdgbench.engine.stage import Stage
+from dfdgbench.errors import AccessError
+from dfdgbench.seeds import Part, generator, seed_hash
+from dfdgbench.settings import Read
+
+log = logging.getLogger("dfdgbench")
+M = TypeVar("M", bound=nn.Module)
+
+
+class Work:
+    """One stage's view of the world.
+
+    Args:
+        stage: whose it is.
+        runtime: device and precision.
+        folders: the artifact folder of every input.
+    """
+
+    def __init__(self, stage: Stage, runtime: Runtime, folders: dict[str, Path]) -> None:
+        self.stage, self.runtime = stage, runtime
+        self._folders = folders
+        self._loaded: dict[str, Any] = {}
+
+    @property
+    def device(self) -> torch.device:
+        return self.runtime.device
+
+    def input(self, stage: Stage) -> Any:
+        """The artifact of one of the stage's inputs, as that input's ``load`` gives it; loaded once."""
+        if stage.key not in self._loaded:
+            self._loaded[stage.key] = stage.load(self._folders[stage.key], self)
+        return self._loaded[stage.key]
+
+    def split(self, read: Read) -> Split:
+        """The images of a declared read; an undeclared one is an ``AccessError``."""
+        if read not in self.stage.reads:
+            declared = ", ".join(f"{r.split} of domain {r.domain}" for r in self.stage.reads) or "nothing"
+            raise AccessError(
+                f"The stage '{self.stage.title}' asks for the split '{read.split}' of domain {read.domain}, which it did not "
+                f"declare. It declared: {declared}. Add the read to the stage's reads."
+            )
+        return self.stage.problem.split(read.domain, read.split)
+
+    def feed(
+        self, read: Read, batch_size: int, *, augment: bool, hflip: bool | None = None, class_balanced: bool = False
+    ) -> TrainingFeed:
+        """Endless training batches of a declared read, a pure function of the stage's seed and the batch's number.
+
+        ``hflip`` is the dataset's unless given.
+        """
+        problem = self.stage.problem
+        mirrored = problem.metadata.hflip if hflip is None else hflip
+        feed = TrainingFeed(
+            self.split(read),
+            batch_size,
+            seed_hash(self.stage.seed, problem.domain_name(read.domain)),
+            train_transform(problem.image_size, augment, mirrored),
+            class_balanced=class_balanced,
+            workers=problem.workers,
+        )
+        if feed.notice:
+            self.log(feed.notice)
+        return feed
+
+    def accuracy(self, predictor: nn.Module, read: Read) -> float:
+        """The primary metric, from 0 to 1, on a declared read (a teacher's own validation split, say)."""
+        problem = self.stage.problem
+        found = measure(predictor, self.split(read), problem.task, self.runtime, problem.image_size)
+        return found[problem.task.suffixes[0]]
+
+    def generator(self, *purpose: Part) -> torch.Generator:
+        """A CPU generator of the stage's own for one purpose."""
+        return generator(self.stage.seed, *purpose)
+
+    def place(self, network: M) -> M:
+        """``network`` on the device, in the memory format and compiled as asked for."""
+        return self.runtime.place(network)
+
+    def log(self, message: str) -> None:
+        """A line for the person who watches."""
+        log.info("%s: %s", self.stage.title, message)
+

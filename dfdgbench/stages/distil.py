@@ -1,0 +1,192 @@
+"""Stage 3 of DEKAN: one student out of many teachers, on synthetic images."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from dfdgbench.datasets.augment import BatchAugment
+from dfdgbench.engine.predictions import load_predictors, save_predictors
+from dfdgbench.engine.problem import Problem
+from dfdgbench.engine.snapshots import State
+from dfdgbench.engine.stage import Metrics, PredictorStage
+from dfdgbench.engine.work import Work
+from dfdgbench.hparams import Hparams, case, hparam
+from dfdgbench.losses.distillation import distillation_loss, teacher_targets
+from dfdgbench.losses.schedules import warmup_cosine
+from dfdgbench.networks.base import Network, build, weights_id
+from dfdgbench.networks.norm import apply_bn_policy, check_distinct
+from dfdgbench.seeds import seed_hash
+from dfdgbench.stages.pool import Pool, PoolSet, join
+from dfdgbench.stages.train import Teacher
+
+
+class Distillation(Hparams):
+    """Hyper-parameters of the student (DEKAN, section 5; released code where the paper is silent)."""
+
+    temperature: float = hparam(3.0, gt=0, doc="tau")
+    direction: Literal["forward", "reverse"] = hparam("forward", doc="KL(p || S), or (as printed) KL(S || p)")
+    optimizer: Literal["adam", "sgd"] = hparam("adam", doc="Adam (paper), or SGD with Nesterov momentum 0.9 (released code)")
+    lr: float = hparam(5e-5, small=case(1e-3), gt=0, doc="learning rate")
+    weight_decay: float = hparam(0.0, ge=0, doc="weight decay")
+    batch_size: int = hparam(256, gt=0, doc="images a step")
+    epochs: float = hparam(20.0, gt=0, doc="passes over the images")
+    warmup: int = hparam(100, ge=0, doc="steps of linear warm-up before the cosine")
+    match: Literal["steps", "epochs"] = hparam(
+        "steps", doc="with fewer images than DEKAN: as many steps as DEKAN has, or as many epochs"
+    )
+    sampling: Literal["per-image", "per-set"] = hparam("per-image", doc="images alike, or sets alike")
+    freeze_bn_after: int | None = hparam(None, ge=0, doc="step after which the student's batch normalisation is frozen")
+    crop: float = hparam(0.7, small=case(0.8), gt=0, le=1, doc="smallest area of the random crop")
+    color: float = hparam(0.3, ge=0, le=1, doc="strength of the colour jitter")
+    grayscale: float = hparam(0.1, ge=0, le=1, doc="probability of grey")
+    allow_frozen_bn: bool = hparam(False, doc="accept teachers with identical batch-normalisation buffers")
+
+
+class Distil(PredictorStage):
+    """Train a student to predict what the teachers of each image predict, averaged (DEKAN Eq. 3).
+
+    The targets are computed on the augmented image that the student sees; only teachers with a weight are run.
+
+    Args:
+        teachers: by domain index.
+        sets: the images, and who teaches on them.
+        reference_images: how many images set the number of steps where ``match`` is "steps".
+    """
+
+    kind = "student"
+    hparams: Distillation
+
+    def __init__(
+        self,
+        teachers: Mapping[int, Teacher],
+        sets: Sequence[PoolSet],
+        problem: Problem,
+        hparams: Distillation,
+        *,
+        images: int,
+        reference_images: int | None = None,
+    ) -> None:
+        self.teachers, self.sets = dict(teachers), list(sets)
+        shards = [shard for pool_set in sets for shard in pool_set.shards]
+        super().__init__(
+            problem, hparams, domains=list(teachers), inputs=[*teachers.values(), *shards], seed=problem.seed
+        )
+        counted = images if hparams.match == "epochs" or reference_images is None else reference_images
+        self._images = images
+        self._steps = problem.steps or max(1, round(hparams.epochs * counted / hparams.batch_size))
+
+    @property
+    def steps(self) -> int:
+        return self._steps
+
+    def facts(self) -> Mapping[str, Any]:
+        network = self.problem.network
+        weights = [[dict(sorted(pool_set.teachers.items()))[i] for i in sorted(pool_set.teachers)] for pool_set in self.sets]
+        return {"network": network.name, "weights": weights_id(network), "steps": self.steps, "teacher_weights": weights}
+
+    def epoch(self, step: int) -> float:
+        return step * self.hparams.batch_size / self._images
+
+    def build(self, work: Work) -> dict[str, nn.Module]:
+        return {"default": work.place(build(self.problem.network, seed_hash(self.seed, "initial weights")))}
+
+    def start(self, work: Work) -> State:
+        teachers = {i: work.input(teacher) for i, teacher in self.teachers.items()}
+        if not self.hparams.allow_frozen_bn and len(teachers) > 1:
+            check_distinct({self.problem.domain_name(i): teacher for i, teacher in teachers.items()})
+        student = self.build(work)["default"].train()
+        pools = [pool_set.pool(work) for pool_set in self.sets]
+        pool = join(pools)
+        return State(
+            student=student,
+            optimizer=self._optimizer(student),
+            _teachers=list(teachers.values()),
+            _images=pool.images.to(work.device),
+            _weights=self._weights(pools).to(work.device),
+            _sizes=[len(part) for part in pools],
+            _augment=BatchAugment(
+                crop_scale=(self.hparams.crop, 1.0),
+                hflip=self.problem.metadata.hflip,
+                jitter=self.hparams.color,
+                grayscale=self.hparams.grayscale,
+            ),
+        )
+
+    def _weights(self, pools: Sequence[Pool]) -> Tensor:
+        """Teacher weights of every image [N, I], made together with the images."""
+        order = list(self.teachers)
+        rows = [
+            torch.tensor([pool_set.teachers.get(i, 0.0) for i in order]).expand(len(pool), -1)
+            for pool_set, pool in zip(self.sets, pools, strict=True)
+        ]
+        return torch.cat(rows)
+
+    def _optimizer(self, student: nn.Module) -> torch.optim.Optimizer:
+        lr, decay = self.hparams.lr, self.hparams.weight_decay
+        if self.hparams.optimizer == "adam":
+            return torch.optim.Adam(student.parameters(), lr=lr, weight_decay=decay)
+        return torch.optim.SGD(student.parameters(), lr=lr, weight_decay=decay, momentum=0.9, nesterov=True)
+
+    def step(self, state: State, work: Work, number: int) -> Metrics:
+        student: Network = state.student
+        if self.hparams.freeze_bn_after is not None and number >= self.hparams.freeze_bn_after:
+            apply_bn_policy(student, "frozen")
+        warmup = min(self.hparams.warmup, self.steps // 10)
+        for parameters in state.optimizer.param_groups:
+            parameters["lr"] = warmup_cosine(number, self.steps, self.hparams.lr, warmup)
+        chosen = self._draw(state, work, number).to(work.device)
+        images = state._augment(state._images[chosen].float() / 255, work.generator("augment", number))
+        images = work.runtime.images(images)
+        targets = self._targets(state, images, state._weights[chosen])
+        loss = distillation_loss(student(images), targets, self.hparams.temperature, self.hparams.direction)
+        state.optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        state.optimizer.step()
+        return {"loss": loss.detach()}
+
+    def _draw(self, state: State, work: Work, number: int) -> Tensor:
+        """Indices [B] of batch ``number``: consecutive parts of shuffled passes, or sets drawn alike."""
+        size = self.hparams.batch_size
+        if self.hparams.sampling == "per-set":
+            return self._draw_per_set(state._sizes, size, work.generator("batch", number))
+        total = len(state._images)
+        places = torch.arange(number * size, (number + 1) * size)
+        passes = range(int(places[0]) // total, int(places[-1]) // total + 1)
+        shuffled = [torch.randperm(total, generator=work.generator("pass", p)) for p in passes]
+        return torch.cat(shuffled)[places - passes[0] * total]
+
+    @staticmethod
+    def _draw_per_set(sizes: Sequence[int], count: int, generator: torch.Generator) -> Tensor:
+        lengths = torch.tensor(sizes)
+        offsets = lengths.cumsum(0) - lengths
+        sets = torch.randint(len(sizes), (count,), generator=generator)
+        within = (torch.rand(count, generator=generator) * lengths[sets]).long()
+        return offsets[sets] + within
+
+    def _targets(self, state: State, images: Tensor, weights: Tensor) -> Tensor:
+        """Averaged probabilities [B, K]. A teacher sees only the images that it has a weight on."""
+        classes = self.problem.network.num_classes
+        logits = torch.zeros(len(state._teachers), len(images), classes, device=images.device)
+        with torch.no_grad():
+            for i, teacher in enumerate(state._teachers):
+                heard = weights[:, i] > 0
+                if bool(heard.any()):
+                    logits[i, heard] = teacher(images[heard])
+        return teacher_targets(logits, weights, self.hparams.temperature)
+
+    def predictors(self, state: State, work: Work) -> dict[str, nn.Module]:
+        return {"default": state.student}
+
+    def finish(self, state: State, work: Work, folder: Path) -> Mapping[str, Any]:
+        save_predictors(folder / "model.safetensors", self.predictors(state, work))
+        return {}
+
+    def load(self, folder: Path, work: Work) -> nn.Module:
+        predictors = self.build(work)
+        load_predictors(folder / "model.safetensors", predictors)
+        return predictors["default"].eval()

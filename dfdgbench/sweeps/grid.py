@@ -1,0 +1,144 @@
+"""Grids: the runs of a sweep, from a table spec."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from dfdgbench.algorithms.base import ALGORITHMS
+from dfdgbench.datasets.base import DATASETS
+from dfdgbench.engine.config import RunConfig
+from dfdgbench.errors import ConfigError, HparamError, unknown
+from dfdgbench.hparams import flatten
+from dfdgbench.tables.spec import Part, Row, TableSpec, merged
+
+
+@dataclass(frozen=True)
+class SweepRun:
+    """A run of a sweep and its place in the table.
+
+    Attributes:
+        part, row: indices into the spec's parts and rows.
+    """
+
+    part: int
+    row: int
+    config: RunConfig
+
+    @property
+    def run_id(self) -> str:
+        return self.config.run_id
+
+    def to_json(self) -> dict[str, Any]:
+        """For sweep.json."""
+        return {"part": self.part, "row": self.row, "id": self.run_id, "config": self.config.model_dump()}
+
+    @classmethod
+    def from_json(cls, content: Mapping[str, Any]) -> SweepRun:
+        return cls(content["part"], content["row"], RunConfig.make(**content["config"]))
+
+
+def runs_of(
+    spec: TableSpec,
+    *,
+    data_dir: str | None = None,
+    options: Mapping[str, Any] | None = None,
+    hparams: Mapping[str, Any] | None = None,
+    trials: int | None = None,
+    datasets: Sequence[str] = (),
+    algorithms: Sequence[str] = (),
+    test_envs: Sequence[int] = (),
+) -> list[SweepRun]:
+    """The runs that fill ``spec``: every trial, part, row and held-out domain.
+
+    Args:
+        options, hparams: on top of the spec's own.
+        trials: instead of the spec's number.
+        datasets, algorithms, test_envs: keep these alone; an unknown name is an error.
+    """
+    hparams = flatten(hparams or {})
+    _check_names(spec, datasets, algorithms)
+    chosen = [(i, part) for i, part in enumerate(spec.parts) if not part.quoted and (not datasets or part.dataset in datasets)]
+    _check_hparams(spec, hparams, algorithms)
+    runs = []
+    for trial in range(trials or spec.trials):
+        for i, part in chosen:
+            for j, row in enumerate(spec.rows):
+                if algorithms and row.algorithm not in algorithms and row.label not in algorithms:
+                    continue
+                for env in _held_out(part, test_envs):
+                    runs.append(SweepRun(i, j, _config(spec, part, row, env, trial, data_dir, options or {}, hparams)))
+    return runs
+
+
+def _held_out(part: Part, wanted: Sequence[int]) -> list[int]:
+    metadata = DATASETS.get(part.dataset).metadata
+    envs = [metadata.index(domain) for domain in part.columns]
+    for env in wanted:
+        metadata.index(env)
+    return [env for env in envs if not wanted or env in wanted]
+
+
+def _config(
+    spec: TableSpec,
+    part: Part,
+    row: Row,
+    env: int,
+    trial: int,
+    data_dir: str | None,
+    options: Mapping[str, Any],
+    hparams: Mapping[str, Any],
+) -> RunConfig:
+    algorithm = ALGORITHMS.get(row.algorithm)
+    known = set(algorithm.Hparams.names())
+    overrides = merged(*map(flatten, (spec.hparams, part.hparams, row.hparams)), hparams)
+    config = RunConfig.make(
+        **merged(
+            spec.options,
+            part.options,
+            row.options,
+            _fitting(options, algorithm.presets),
+            {
+                "algorithm": row.algorithm,
+                "dataset": part.dataset,
+                "data_dir": data_dir,
+                "test_envs": [env],
+                "trial_seed": trial,
+                "hparams": {name: value for name, value in overrides.items() if name in known},
+            },
+        )
+    )
+    return config.swept()
+
+
+def _fitting(options: Mapping[str, Any], presets: Mapping[str, Any]) -> dict[str, Any]:
+    """``options`` without a preset that the algorithm does not have: a sweep's preset is for those that do."""
+    return {name: value for name, value in options.items() if name != "preset" or value in presets}
+
+
+def _check_names(spec: TableSpec, datasets: Sequence[str], algorithms: Sequence[str]) -> None:
+    known = [part.dataset for part in spec.parts if not part.quoted]
+    for name in datasets:
+        if name not in known:
+            raise unknown(f"dataset of the table '{spec.name}'", name, known)
+    rows = list(dict.fromkeys([row.label for row in spec.rows] + [row.algorithm for row in spec.rows]))
+    for name in algorithms:
+        if name not in rows:
+            raise unknown(f"row of the table '{spec.name}'", name, rows)
+
+
+def _check_hparams(spec: TableSpec, hparams: Mapping[str, Any], algorithms: Sequence[str]) -> None:
+    """An override that no row knows is a mistake; one that some rows know is meant for these."""
+    rows = [row for row in spec.rows if not algorithms or row.algorithm in algorithms or row.label in algorithms]
+    known = list(dict.fromkeys(name for row in rows for name in ALGORITHMS.get(row.algorithm).Hparams.names()))
+    for name in merged(spec.hparams, hparams):
+        if name not in known and name in hparams:
+            raise HparamError(str(unknown("hyper-parameter of any row of the table", name, known)))
+    if not rows:
+        raise ConfigError(f"No row of the table '{spec.name}' is left.")
+
+
+def with_data_dir(run: SweepRun, data_dir: str | None) -> SweepRun:
+    """The same run on data that lies elsewhere."""
+    return run if data_dir is None else replace(run, config=run.config.model_copy(update={"data_dir": data_dir}))
