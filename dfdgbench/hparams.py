@@ -131,7 +131,8 @@ def hparam(
 def group(model: type[H], *, searched: bool = True, doc: str = "") -> H:
     """Declare a group of hyper-parameters of a stage. ``searched=False`` keeps it at its defaults in a search, as
     befits a stage that belongs to the owner of the data."""
-    return cast(H, Field(default_factory=model, description=doc, json_schema_extra={"searched": searched}))
+    declared: H = Field(default_factory=model, description=doc, json_schema_extra={"searched": searched})
+    return declared
 
 
 class Hparams(BaseModel):

@@ -106,9 +106,9 @@ class Plan:
             "git": git_revision(),
         }
 
-    def execute(self, folder: str | Path) -> RunFolder:
+    def execute(self, folder: str | Path | RunFolder) -> RunFolder:
         """Run it in ``folder``, or go on with it."""
-        run = RunFolder(folder)
+        run = folder if isinstance(folder, RunFolder) else RunFolder(folder)
         self.require()
         engine = self.engine()
         run.open(self.description(run.path, engine))

@@ -34,7 +34,8 @@ class Algorithm(ABC):
     Class attributes:
         name, setting, paper: given to ``register``.
         Hparams: its hyper-parameters.
-        presets: named sets of overrides, by dotted name; the first is the default and may be empty.
+        presets: named sets of overrides, by dotted name.
+        tiny: overrides with which a run takes seconds, for the contract (``dfdgbench check``).
     """
 
     name: ClassVar[str]
@@ -42,6 +43,7 @@ class Algorithm(ABC):
     paper: ClassVar[Paper]
     Hparams: ClassVar[type[Hparams]] = Hparams
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
+    tiny: ClassVar[Mapping[str, Any]] = {}
 
     @classmethod
     @abstractmethod

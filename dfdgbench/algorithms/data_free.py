@@ -50,11 +50,21 @@ PRESETS: dict[str, dict[str, Any]] = {
     "image-prior": {"inversion.canvas": "pyramid", "fusion.canvas": "pyramid"},
 }
 
+_TINY: dict[str, Any] = {
+    "teacher.steps": 3,
+    "teacher.batch_size": 8,
+    **{f"{stage}.{name}": value for stage in ("inversion", "fusion") for name, value in
+       {"steps": 3, "images": 8, "group": 4, "groups_per_shard": 2, "required_accuracy": 0.0}.items()},
+    "noise.images": 8,
+    "distillation.batch_size": 8,
+    "distillation.epochs": 1.0,
+}
 
-def presets_of(model: type[Hparams]) -> dict[str, dict[str, Any]]:
-    """The presets, each reduced to the hyper-parameters that ``model`` has."""
+
+def known_to(model: type[Hparams], values: Mapping[str, Any]) -> dict[str, Any]:
+    """``values`` reduced to the hyper-parameters that ``model`` has."""
     names = set(model.names())
-    return {preset: {name: value for name, value in values.items() if name in names} for preset, values in PRESETS.items()}
+    return {name: value for name, value in values.items() if name in names}
 
 
 class TeacherHparams(Hparams):
@@ -70,7 +80,8 @@ class DataFree(Algorithm):
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
-        cls.presets = presets_of(cls.Hparams)
+        cls.presets = {name: known_to(cls.Hparams, values) for name, values in PRESETS.items()}
+        cls.tiny = known_to(cls.Hparams, _TINY)
 
     @staticmethod
     def teachers(problem: Problem, hparams: Any) -> dict[int, Teacher]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from typing import Any
+from typing import Any, Literal
 
 from dfdgbench.algorithms.base import register
 from dfdgbench.algorithms.data_free import DEKAN_PAPER, DataFree, FusionHparams
@@ -44,13 +44,13 @@ class DEKAN(DataFree):
 class UnmatchedFusion(Fusion):
     """Fusion without the moment term."""
 
-    target: str = hparam("none", doc="fixed: no moments are matched")
+    target: Literal["cross", "stored", "none"] = hparam("none", doc="fixed: no moments are matched")
 
 
 class StoredFusion(Fusion):
     """Fusion towards the teacher's own statistics."""
 
-    target: str = hparam("stored", doc="fixed: a's own running statistics")
+    target: Literal["cross", "stored", "none"] = hparam("stored", doc="fixed: a's own running statistics")
 
 
 @register("CE-only-cross", setting=DATA_FREE, paper=DEKAN_PAPER)

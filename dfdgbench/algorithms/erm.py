@@ -13,7 +13,8 @@ from torch.nn import functional
 from dfdgbench.algorithms.base import Paper, register
 from dfdgbench.algorithms.stepwise import Minibatch, Stepwise, joined
 from dfdgbench.engine.stage import Metrics
-from dfdgbench.hparams import Hparams, case, choice, hparam, log2_integer, log10_uniform
+from dfdgbench import hparams
+from dfdgbench.hparams import case, choice, hparam, log2_integer, log10_uniform
 from dfdgbench.networks.base import NetworkSpec, build
 from dfdgbench.networks.needs import dropout_hparam
 from dfdgbench.networks.norm import apply_bn_policy
@@ -28,7 +29,7 @@ class ERM(Stepwise):
     Batch normalisation is live unless ``freeze_bn``, as in DomainBed since July 2024.
     """
 
-    class Hparams(Hparams):
+    class Hparams(hparams.Hparams):
         lr: float = hparam(5e-5, search=log10_uniform(-5, -3.5), small=case(1e-3, log10_uniform(-4.5, -2.5)), gt=0, doc="learning rate")
         weight_decay: float = hparam(0.0, search=log10_uniform(-6, -2), small=case(0.0), ge=0, doc="weight decay")
         batch_size: int = hparam(

@@ -15,6 +15,7 @@ from torch import nn
 from dfdgbench.engine import records
 from dfdgbench.engine.artifacts import Store
 from dfdgbench.engine.evaluation import evaluate
+from dfdgbench.engine.files import write_json
 from dfdgbench.engine.interrupt import interruptible
 from dfdgbench.engine.loop import Silent, run_loop
 from dfdgbench.engine.predictions import load_predictors, save_predictors
@@ -88,10 +89,11 @@ class Engine:
             "released": stage.releases.value if stage.releases else None,
             "identity": stage.identity,
             "torch": torch.__version__,
+            "seconds": time.perf_counter() - began,
         }
         with self.store.publishing(stage.address, manifest) as folder:
             facts = dict(stage.finish(state, work, folder))
-            records.write_bytes(folder / "facts.json", records.line(facts).encode())
+            write_json(folder / "facts.json", facts)
         log.info("%s: made in %.1f s%s", stage.title, time.perf_counter() - began, _in_words(facts))
 
     # A run -----------------------------------------------------------------------------------------------------------
@@ -105,7 +107,10 @@ class Engine:
         if folder.done:
             log.info("%s is done already", folder.path)
             return
+        began = time.perf_counter()
         with folder.under_way():
+            if folder.done:  # by the process that this one waited for
+                return
             work = self.work(last, folder.tick)
             run = RunRecorder(last, folder, header)
             with interruptible():
@@ -114,7 +119,7 @@ class Engine:
                 run.record(state, work, 0)
             elif save_model:
                 save_predictors(folder.model, last.predictors(state, work))
-            folder.finish()
+            folder.finish(time.perf_counter() - began)
 
     def evaluate_pending(self, last: PredictorStage, folder: RunFolder) -> list[str]:
         """Fill the NaN of a run that was trained without data. Returns the splits that are still not there."""

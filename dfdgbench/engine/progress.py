@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import sys
 import time
+from typing import Any
 
 from tqdm import tqdm
 
@@ -19,7 +20,7 @@ class Progress:
     def __init__(self, title: str, total: int, done: int = 0) -> None:
         self.title, self.total, self.done = title, total, done
         self._from, self._began, self._said = done, time.monotonic(), time.monotonic()
-        self._bar: tqdm[None] | None = None
+        self._bar: tqdm[Any] | None = None
         if sys.stderr.isatty() and total:
             self._bar = tqdm(total=total, initial=done, desc=title, delay=DELAY, leave=False, dynamic_ncols=True)
 

@@ -100,9 +100,9 @@ class RunFolder:
                 "running", stage=progress.title, step=progress.done, steps=progress.total, rate=progress.rate, left=progress.left
             )
 
-    def finish(self) -> None:
+    def finish(self, seconds: float) -> None:
         """Mark the run as done, as DomainBed does: the four bytes ``done``."""
-        self.say("done")
+        self.say("done", seconds=seconds)
         self.snapshot.unlink(missing_ok=True)
         write_bytes(self.path / "done", b"done", "The run's marker")
 
@@ -115,7 +115,8 @@ class RunFolder:
         with lease.waiting(on_wait=lambda owner: log.info("waiting: the run is under way in another process (%s)", owner)):
             logging.getLogger("dfdgbench").addHandler(handler)
             try:
-                self.say("running")
+                if not self.done:
+                    self.say("running")
                 yield
             except BaseException as error:
                 self._fail(error)

@@ -48,7 +48,7 @@ class Runtime:
         """
         network = network.to(self.device)
         if self.precision.channels_last:
-            network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+            network = network.to(memory_format=torch.channels_last)
         if self.precision.compile:
             network.compile()
         if self.precision.dtype == "bfloat16":

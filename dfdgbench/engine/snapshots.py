@@ -32,6 +32,9 @@ class State:
     def __getattr__(self, name: str) -> Any:
         raise AttributeError(f"this state has no '{name}'; it has {', '.join(self.__dict__)}")
 
+    def __setattr__(self, name: str, value: Any) -> None:
+        self.__dict__[name] = value
+
 
 def pack(part: Any) -> Any:
     """``part`` as tensors, numbers, texts, lists and dicts."""

@@ -229,6 +229,10 @@ class TestDrawJitter:
         assert 0.2999 < aspect.min() < 0.303 and 3.27 < aspect.max() < 3.3001
         assert aspect.log().mean() == pytest.approx(math.log(0.3 * 3.3) / 2, abs=0.05)
 
+    def test_a_box_is_lower_and_narrower_than_the_image(self) -> None:
+        box = draw_jitter(2000, 1, 8, 0, flip=False, erase=1.0, generator=seeded()).box[..., 2:]
+        assert box.max() == 7
+
     def test_options_that_are_off_are_off_and_leave_the_other_draws(self) -> None:
         full = draw_jitter(50, 2, 16, 2, flip=True, erase=1.0, generator=seeded())
         bare = draw_jitter(50, 2, 16, 2, flip=False, erase=0.0, generator=seeded())

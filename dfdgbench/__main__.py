@@ -1,0 +1,5 @@
+import sys
+
+from dfdgbench.cli.main import main
+
+sys.exit(main())

@@ -1,0 +1,117 @@
+"""The same from Python: ``dfdgbench.train(...)``, ``dfdgbench.load(RUN)``, ``dfdgbench.frame(SWEEP)``."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from dfdgbench.engine import records
+from dfdgbench.engine.config import Execution, RunConfig
+from dfdgbench.engine.evaluation import evaluate
+from dfdgbench.engine.execute import Engine, blank_predictors
+from dfdgbench.engine.runfolder import RunFolder
+from dfdgbench.errors import ConfigError
+from dfdgbench.planning import Plan, make_problem, open_dataset, plan
+
+
+@dataclass(frozen=True, eq=False)
+class Run:
+    """A run on disk.
+
+    Attributes:
+        folder: where it is.
+        plan: what it was planned to be.
+    """
+
+    folder: RunFolder
+    plan: Plan
+
+    @property
+    def config(self) -> RunConfig:
+        """The run's options."""
+        return self.plan.config
+
+    @property
+    def done(self) -> bool:
+        """Whether it has ended well."""
+        return self.folder.done
+
+    @property
+    def records(self) -> list[dict[str, Any]]:
+        """Every record, in order, as in results.jsonl."""
+        return records.read(self.folder.results)
+
+    @cached_property
+    def engine(self) -> Engine:
+        """What executes and evaluates it."""
+        return self.plan.engine()
+
+    @cached_property
+    def predictors(self) -> dict[str, nn.Module]:
+        """Its predictors by name, the default one first, in eval mode: images float [B, 3, H, W] in [0, 1] to scores."""
+        if not self.done:
+            raise ConfigError(f"The run {self.folder.path} is not done ({self.folder.state()}); the command that trained it goes on with it.")
+        found = blank_predictors(self.engine, self.plan.last, self.folder)
+        return {name: predictor.eval() for name, predictor in found.items()}
+
+    @torch.no_grad()
+    def predict(self, images: Tensor) -> Tensor:
+        """Scores [B, K] of images float [B, 3, H, W] in [0, 1], by the default predictor."""
+        scores: Tensor = next(iter(self.predictors.values()))(images.to(self.engine.runtime.device))
+        return scores
+
+    def evaluate(self, dataset: str | None = None, data_dir: str | None = None) -> dict[str, float]:
+        """Record keys to accuracies (0 to 1) on every domain and split, of the run's dataset or of another one.
+
+        Raises ``ConfigError`` where the other one's classes differ in number.
+        """
+        problem = self.plan.problem
+        if dataset is not None and dataset != self.config.dataset:
+            other = open_dataset(dataset, data_dir or self.config.data_dir)
+            ours, theirs = problem.metadata.classes, other.metadata.classes
+            if len(ours) != len(theirs):
+                raise ConfigError(f"The run tells {len(ours)} classes apart, {dataset} has {len(theirs)}: it cannot be evaluated on it.")
+            config = self.config.model_copy(update={"dataset": dataset, "test_envs": [0], "train_envs": None, "protocol": None})
+            made = make_problem(config, self.plan.execution, other)
+            problem = replace(made, network=problem.network)
+        values, absent = evaluate(self.plan.last, self.predictors, problem, self.engine.runtime)
+        if absent:
+            problem.split(*_first(problem, absent))  # raises the error that says what is missing
+        return values
+
+    def evaluate_pending(self) -> list[str]:
+        """Fill the records of a run that was trained without data; returns the splits that are still not there."""
+        return self.engine.evaluate_pending(self.plan.last, self.folder)
+
+
+def _first(problem: Any, absent: list[str]) -> tuple[int, str]:
+    domain, _, split = absent[0].rpartition("/")
+    return problem.metadata.domains.index(domain), split
+
+
+def load(folder: str | Path, *, data_dir: str | None = None, artifacts: str | Path | None = None, device: str = "auto") -> Run:
+    """The run in ``folder``; its data and artifacts are looked for where they were, or where the arguments say."""
+    there = RunFolder(folder)
+    content = there.read_config()
+    config = RunConfig.make(**content["config"])
+    if data_dir is not None:
+        config = config.model_copy(update={"data_dir": str(data_dir)})
+    execution = Execution.model_validate(content["execution"])
+    execution = execution.model_copy(update={"device": device} | ({"artifacts": Path(artifacts)} if artifacts else {}))
+    return Run(there, plan(config, execution))
+
+
+def train(*, output_dir: str | Path | None = None, execution: Execution | None = None, **options: Any) -> Run:
+    """Train a run, or go on with it; ``options`` are the flags of ``dfdgbench train``, with underscores.
+
+    >>> run = train(algorithm="AvgPred", dataset="MiniDigits", test_envs=[0])     # doctest: +SKIP
+    >>> run.records[-1]["env0_in_acc"]                                            # doctest: +SKIP
+    """
+    planned = plan(RunConfig.make(**options), execution)
+    folder = planned.execute(output_dir or Path("runs") / planned.config.run_id)
+    return Run(folder, planned)

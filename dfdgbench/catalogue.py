@@ -1,0 +1,145 @@
+"""The catalogue that ``dfdgbench list`` shows. Making it imports everything, so it is cached by what is installed."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Callable
+from importlib.metadata import entry_points
+from pathlib import Path
+from typing import Any
+
+Rows = list[dict[str, str]]
+_GROUPS = ("dfdgbench.algorithms", "dfdgbench.datasets", "dfdgbench.networks", "dfdgbench.launchers", "dfdgbench.rules")
+
+
+def catalogue() -> dict[str, Rows]:
+    """What there is, by kind: algorithms, datasets, networks, launchers, rules, settings, tables."""
+    path = _folder() / f"catalogue-{_state()}.json"
+    try:
+        cached: dict[str, Rows] = json.loads(path.read_text(encoding="utf-8"))
+        return cached
+    except (OSError, ValueError):
+        made = {kind: make() for kind, make in _MAKERS.items()}
+        _keep(path, made)
+        return made
+
+
+def _keep(path: Path, made: dict[str, Rows]) -> None:
+    from dfdgbench.engine.files import write_bytes
+    from dfdgbench.errors import DfdgbenchError
+
+    try:
+        write_bytes(path, json.dumps(made).encode())
+    except (OSError, DfdgbenchError):
+        return  # a cache that cannot be written is no cache
+
+
+def _folder() -> Path:
+    base = os.environ.get("DFDGBENCH_CACHE")
+    return Path(base) if base else Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "dfdgbench"
+
+
+def _state() -> str:
+    """Changes when a file of the package, or an entry point of another, does."""
+    digest = hashlib.sha256()
+    root = Path(__file__).parent
+    for path in sorted([*root.rglob("*.py"), *root.rglob("*.yaml")]):
+        found = path.stat()
+        digest.update(f"{path.relative_to(root)} {found.st_mtime_ns} {found.st_size}\n".encode())
+    for group in _GROUPS:
+        digest.update(repr(sorted((point.name, point.value) for point in entry_points(group=group))).encode())
+    return digest.hexdigest()[:16]
+
+
+def _algorithms() -> Rows:
+    from dfdgbench.algorithms.base import ALGORITHMS
+
+    return [
+        {"name": name, "setting": found.setting.name, "paper": str(found.paper), "what": found.summary()}
+        for name, found in ALGORITHMS.items()
+    ]
+
+
+def _datasets() -> Rows:
+    from dfdgbench.datasets.base import DATASETS
+
+    return [
+        {
+            "name": name,
+            "domains": ", ".join(found.metadata.domains),
+            "images": str(sum(found.metadata.counts)) if found.metadata.counts else "-",
+            "classes": str(len(found.metadata.classes)),
+            "size": str(found.metadata.image_size),
+            "what": found.metadata.description,
+        }
+        for name, found in DATASETS.items()
+    ]
+
+
+def _networks() -> Rows:
+    from dfdgbench.networks.base import NETWORKS
+
+    return [{"name": name, "pretrained": str(found.pretrained or "-"), "what": found.description} for name, found in NETWORKS.items()]
+
+
+def _launchers() -> Rows:
+    from dfdgbench.sweeps.launchers.base import LAUNCHERS
+
+    return [{"name": name, "what": (found.__doc__ or "").strip().split("\n")[0]} for name, found in LAUNCHERS.items()]
+
+
+def _rules() -> Rows:
+    from dfdgbench.results.selection import RULES
+
+    return [
+        {"name": name, "uses": ", ".join(sorted(found.uses)) or "nothing", "what": (found.__doc__ or "").strip().split("\n")[0]}
+        for name, found in RULES.items()
+    ]
+
+
+def _settings() -> Rows:
+    from dfdgbench.settings import SETTINGS
+
+    return [
+        {"name": setting.name, "a user stage may read": setting.granted(), "selection may use": ", ".join(sorted(setting.selection)) or "nothing"}
+        for setting in SETTINGS.values()
+    ]
+
+
+def _tables() -> Rows:
+    from dfdgbench.tables import spec
+
+    return [{"name": name, "what": spec.load(name).title} for name in spec.names()]
+
+
+def hparams_of(name: str) -> Rows:
+    """Every hyper-parameter of an algorithm: default, search, meaning."""
+    from dfdgbench.algorithms.base import ALGORITHMS
+
+    rows = []
+    for full, info, spec, searched in ALGORITHMS.get(name).Hparams.entries():
+        search = spec.general.search
+        default = str(spec.general.default) + (f" (small images: {spec.small.default})" if spec.small else "")
+        rows.append(
+            {
+                "name": full,
+                "default": default,
+                "search": search.text if searched and search else "-",
+                "what": info.description or "",
+            }
+        )
+    return rows
+
+
+_MAKERS: dict[str, Callable[[], Rows]] = {
+    "algorithms": _algorithms,
+    "datasets": _datasets,
+    "networks": _networks,
+    "launchers": _launchers,
+    "rules": _rules,
+    "settings": _settings,
+    "tables": _tables,
+}
+KINDS = tuple(_MAKERS)

@@ -1,0 +1,103 @@
+"""``dfdgbench artifacts``: what the shared stages hold on disk."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shutil
+import time
+from collections import defaultdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from dfdgbench.cli.output import say, say_table, size
+
+if TYPE_CHECKING:
+    from dfdgbench.engine.artifacts import Store
+
+EXAMPLES = """\
+examples:
+  dfdgbench artifacts ls
+  dfdgbench artifacts du
+  dfdgbench artifacts gc --runs runs              # what no run below runs/ uses: shown
+  dfdgbench artifacts gc --runs runs --yes        # and deleted"""
+
+
+def add(commands: Any) -> None:
+    """Add the command's parser."""
+    parser = commands.add_parser(
+        "artifacts", help="look after what shared stages hold on disk", description="Look after what shared stages hold on disk.",
+        epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
+    texts = {
+        "ls": "one row an artifact",
+        "du": "bytes by kind",
+        "gc": "delete what no run uses, leftovers of killed stages, and what was set aside as damaged",
+    }
+    for name, text in texts.items():
+        action = actions.add_parser(name, help=text, description=text.capitalize() + ".", epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter)
+        action.add_argument("--artifacts", type=Path, default=Path(os.environ.get("DFDGBENCH_ARTIFACTS", "artifacts")), metavar="DIR")
+        action.set_defaults(run={"ls": listing, "du": usage, "gc": collect_garbage}[name])
+        if name == "gc":
+            action.add_argument("--runs", type=Path, nargs="+", required=True, metavar="DIR", help="folders whose runs' artifacts are kept")
+            action.add_argument("--yes", action="store_true", help="delete; without it, only show")
+
+
+def _store(options: argparse.Namespace) -> Store:
+    from dfdgbench.engine.artifacts import Store
+    from dfdgbench.errors import ConfigError
+
+    if not options.artifacts.is_dir():
+        raise ConfigError(f"There is no folder of artifacts at {options.artifacts}. Type --artifacts DIR.")
+    return Store(options.artifacts)
+
+
+def listing(options: argparse.Namespace) -> int:
+    """One row an artifact."""
+    rows = []
+    for folder, manifest in _store(options).entries():
+        made = time.strftime("%Y-%m-%d %H:%M", time.localtime(manifest["created"]))
+        took = f"{manifest['seconds']:.0f} s" if "seconds" in manifest else "-"
+        rows.append({"artifact": manifest["title"], "folder": folder.name, "size": size(_bytes(folder)), "took": took, "made": made})
+    say_table(rows, empty="no artifact yet")
+    return 0
+
+
+def usage(options: argparse.Namespace) -> int:
+    """Bytes by kind."""
+    sizes: dict[str, list[int]] = defaultdict(list)
+    for folder, manifest in _store(options).entries():
+        sizes[manifest["stage"]].append(_bytes(folder))
+    rows = [{"stage": kind, "artifacts": len(found), "size": size(sum(found))} for kind, found in sizes.items()]
+    say_table(rows, empty="no artifact yet")
+    return 0
+
+
+def collect_garbage(options: argparse.Namespace) -> int:
+    """Delete what no run uses."""
+    store = _store(options)
+    used = _used(options.runs)
+    doomed = [folder for folder, manifest in store.entries() if manifest["key"] not in used]
+    doomed += [folder for name in (".work", ".damaged") for folder in (store.root / name).glob("*/*") if not folder.name.endswith(".lease")]
+    say_table([{"folder": folder.relative_to(store.root), "size": size(_bytes(folder))} for folder in doomed], empty="nothing to delete")
+    if doomed and options.yes:
+        for folder in doomed:
+            shutil.rmtree(folder, ignore_errors=True)
+        say(f"Deleted {len(doomed)} folders.")
+    elif doomed:
+        say("Nothing was deleted. Type the same with --yes to delete these.")
+    return 0
+
+
+def _used(folders: list[Path]) -> set[str]:
+    """The keys of every stage of every run below ``folders``."""
+    from dfdgbench.engine.files import read_json
+
+    return {key for folder in folders for path in folder.rglob("config.json") for key in read_json(path).get("stages", {}).values()}
+
+
+def _bytes(folder: Path) -> int:
+    from dfdgbench.engine.artifacts import size as bytes_below
+
+    return bytes_below(folder)

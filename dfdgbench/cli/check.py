@@ -1,0 +1,31 @@
+"""``dfdgbench check``: does an algorithm keep the contract."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+from dfdgbench.cli.output import say
+
+
+def add(commands: Any) -> None:
+    """Add the command's parser."""
+    parser = commands.add_parser(
+        "check", help="run the contract on an algorithm",
+        description="Run the contract on an algorithm: its hyper-parameters, its plan and access, a tiny run, kill and resume, reload.",
+        epilog="examples:\n  dfdgbench check DEKAN\n  dfdgbench check mymethod:MyMethod",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("name", metavar="ALGORITHM")
+    parser.set_defaults(run=run)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Print one line a check; exit code 1 at the first that fails."""
+    from dfdgbench.algorithms.contract import checks_of
+
+    for title, check in checks_of(options.name):
+        say(f"{title} ...")
+        check()
+    say(f"{options.name} keeps the contract.")
+    return 0

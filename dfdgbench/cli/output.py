@@ -1,0 +1,72 @@
+"""What the command line prints: results to standard output, messages of the log too, errors to standard error."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+
+class _BesideBars(logging.Handler):
+    """Prints log lines without breaking progress bars."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        from tqdm import tqdm
+
+        prefix = "warning: " if record.levelno == logging.WARNING else ""
+        tqdm.write(prefix + record.getMessage(), file=sys.stdout)
+        sys.stdout.flush()
+
+
+@contextlib.contextmanager
+def listen() -> Iterator[None]:
+    """Show the package's log within the body."""
+    logger, handler = logging.getLogger("dfdgbench"), _BesideBars()
+    before = logger.level
+    logger.setLevel(logging.INFO)
+    logger.addHandler(handler)
+    try:
+        yield
+    finally:
+        logger.removeHandler(handler)
+        logger.setLevel(before)
+
+
+def say(text: str = "") -> None:
+    """A line to standard output."""
+    print(text, flush=True)
+
+
+def fail(text: str) -> None:
+    """A message to standard error."""
+    print(f"dfdgbench: {text}", file=sys.stderr, flush=True)
+
+
+def say_table(rows: Sequence[Mapping[str, Any]], empty: str = "nothing") -> None:
+    """Rows as a plain table, columns from the first row's keys."""
+    if not rows:
+        say(empty)
+        return
+    from tabulate import tabulate
+
+    say(tabulate([list(row.values()) for row in rows], headers=list(rows[0]), tablefmt="simple", missingval="-", disable_numparse=True))
+
+
+def duration(seconds: float | None) -> str:
+    """``3 s``, ``12 min``, ``5.1 h``; ``?`` where it is not known."""
+    if seconds is None or seconds != seconds:
+        return "?"
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+
+
+def size(count: float) -> str:
+    """Bytes for a person."""
+    for unit in ("B", "KiB", "MiB", "GiB"):
+        if count < 1024 or unit == "GiB":
+            return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
+        count /= 1024
+    raise AssertionError
