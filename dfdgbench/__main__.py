@@ -1,3 +1,5 @@
+"""``python -m dfdgbench``."""
+
 import sys
 
 from dfdgbench.cli.main import main

@@ -55,7 +55,9 @@ class Run:
     def predictors(self) -> dict[str, nn.Module]:
         """Its predictors by name, the default one first, in eval mode: images float [B, 3, H, W] in [0, 1] to scores."""
         if not self.done:
-            raise ConfigError(f"The run {self.folder.path} is not done ({self.folder.state()}); the command that trained it goes on with it.")
+            raise ConfigError(
+                f"The run {self.folder.path} is not done ({self.folder.state()}); the command that trained it goes on with it."
+            )
         found = blank_predictors(self.engine, self.plan.last, self.folder)
         return {name: predictor.eval() for name, predictor in found.items()}
 
@@ -75,8 +77,12 @@ class Run:
             other = open_dataset(dataset, data_dir or self.config.data_dir)
             ours, theirs = problem.metadata.classes, other.metadata.classes
             if len(ours) != len(theirs):
-                raise ConfigError(f"The run tells {len(ours)} classes apart, {dataset} has {len(theirs)}: it cannot be evaluated on it.")
-            config = self.config.model_copy(update={"dataset": dataset, "test_envs": [0], "train_envs": None, "protocol": None})
+                raise ConfigError(
+                    f"The run tells {len(ours)} classes apart, {dataset} has {len(theirs)}: it cannot be evaluated on it."
+                )
+            config = self.config.model_copy(
+                update={"dataset": dataset, "test_envs": [0], "train_envs": None, "protocol": None}
+            )
             made = make_problem(config, self.plan.execution, other)
             problem = replace(made, network=problem.network)
         values, absent = evaluate(self.plan.last, self.predictors, problem, self.engine.runtime)
@@ -94,7 +100,9 @@ def _first(problem: Any, absent: list[str]) -> tuple[int, str]:
     return problem.metadata.domains.index(domain), split
 
 
-def load(folder: str | Path, *, data_dir: str | None = None, artifacts: str | Path | None = None, device: str = "auto") -> Run:
+def load(
+    folder: str | Path, *, data_dir: str | None = None, artifacts: str | Path | None = None, device: str = "auto"
+) -> Run:
     """The run in ``folder``; its data and artifacts are looked for where they were, or where the arguments say."""
     there = RunFolder(folder)
     content = there.read_config()

@@ -8,7 +8,6 @@ import os
 from collections.abc import Callable
 from importlib.metadata import entry_points
 from pathlib import Path
-from typing import Any
 
 Rows = list[dict[str, str]]
 _GROUPS = ("dfdgbench.algorithms", "dfdgbench.datasets", "dfdgbench.networks", "dfdgbench.launchers", "dfdgbench.rules")
@@ -81,7 +80,10 @@ def _datasets() -> Rows:
 def _networks() -> Rows:
     from dfdgbench.networks.base import NETWORKS
 
-    return [{"name": name, "pretrained": str(found.pretrained or "-"), "what": found.description} for name, found in NETWORKS.items()]
+    return [
+        {"name": name, "pretrained": str(found.pretrained or "-"), "what": found.description}
+        for name, found in NETWORKS.items()
+    ]
 
 
 def _launchers() -> Rows:
@@ -94,7 +96,11 @@ def _rules() -> Rows:
     from dfdgbench.results.selection import RULES
 
     return [
-        {"name": name, "uses": ", ".join(sorted(found.uses)) or "nothing", "what": (found.__doc__ or "").strip().split("\n")[0]}
+        {
+            "name": name,
+            "uses": ", ".join(sorted(found.uses)) or "nothing",
+            "what": (found.__doc__ or "").strip().split("\n")[0],
+        }
         for name, found in RULES.items()
     ]
 
@@ -103,7 +109,11 @@ def _settings() -> Rows:
     from dfdgbench.settings import SETTINGS
 
     return [
-        {"name": setting.name, "a user stage may read": setting.granted(), "selection may use": ", ".join(sorted(setting.selection)) or "nothing"}
+        {
+            "name": setting.name,
+            "a user stage may read": setting.granted(),
+            "selection may use": ", ".join(sorted(setting.selection)) or "nothing",
+        }
         for setting in SETTINGS.values()
     ]
 

@@ -194,7 +194,9 @@ class Hparams(BaseModel):
         if name in known:
             return
         if name in DOMAINBED_ELSEWHERE:
-            raise HparamError(f"'{name}' is no hyper-parameter here: the network is an option. Type {DOMAINBED_ELSEWHERE[name]}.")
+            raise HparamError(
+                f"'{name}' is no hyper-parameter here: the network is an option. Type {DOMAINBED_ELSEWHERE[name]}."
+            )
         tails = [full for full in known if full.rsplit(".", 1)[-1] == name]
         if tails and not near(name, known):
             raise HparamError(f"{owner} has no hyper-parameter '{name}'. Did you mean {' or '.join(tails)}?")
@@ -255,5 +257,7 @@ def _explain(error: ValidationError, owner: str, given: Mapping[str, Value]) -> 
     lines = []
     for problem in error.errors():
         name = ".".join(str(part) for part in problem["loc"])
-        lines.append(f"{owner}: hyper-parameter '{name}' = {given.get(name, problem.get('input'))!r}: {problem['msg']}.")
+        lines.append(
+            f"{owner}: hyper-parameter '{name}' = {given.get(name, problem.get('input'))!r}: {problem['msg']}."
+        )
     return "\n".join(lines)

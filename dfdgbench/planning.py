@@ -56,7 +56,7 @@ class Plan:
         return list(dict.fromkeys(found))
 
     def require(self) -> Plan:
-        """Raise the first of :meth:`problems`, if there is one."""
+        """Raise ``WeightsError`` where the network's weights cannot be had; missing data is told by the stage that reads it."""
         check_weights(self.problem.network)
         return self
 
@@ -123,7 +123,9 @@ def plan(config: RunConfig, execution: Execution | None = None) -> Plan:
     dataset = open_dataset(config.dataset, config.data_dir)
     problem = make_problem(config, execution, dataset)
     if config.task == "domain_adaptation" and not config.uda_holdout_fraction:
-        raise ConfigError("--task domain_adaptation needs unlabelled target images. Type --uda-holdout-fraction 0.5, say.")
+        raise ConfigError(
+            "--task domain_adaptation needs unlabelled target images. Type --uda-holdout-fraction 0.5, say."
+        )
     hparams = resolve(
         algorithm.Hparams,
         algorithm.name,
@@ -192,7 +194,9 @@ def git_revision() -> str:
     if not (root / ".git").exists():
         return ""
     try:
-        found = subprocess.run(["git", "-C", str(root), "rev-parse", "HEAD"], capture_output=True, text=True, timeout=10, check=False)
+        found = subprocess.run(
+            ["git", "-C", str(root), "rev-parse", "HEAD"], capture_output=True, text=True, timeout=10, check=False
+        )
     except (OSError, subprocess.SubprocessError):
         return ""
     return found.stdout.strip()

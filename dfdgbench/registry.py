@@ -5,7 +5,7 @@ A component registers itself where it is defined, so that adding one is adding o
     @DATASETS.register("PACS")
     class PACS(Dataset): ...
 
-The modules of the registry's package are imported on the first look-up and not before; other packages add
+The modules of the registry's package that register something are imported on the first look-up and not before; other packages add
 theirs through an entry point of the registry's group (``[dfdgbench.algorithms] Mine = package.module:Mine``), which is
 imported when that name is asked for.
 """
@@ -13,9 +13,11 @@ imported when that name is asked for.
 from __future__ import annotations
 
 import importlib
+import importlib.util
 import inspect
 import pkgutil
 from collections.abc import Callable, Iterator
+from importlib.abc import InspectLoader
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any, Generic, TypeVar
 
@@ -91,7 +93,9 @@ class Registry(Generic[T]):
         self._scanned = True
         package = importlib.import_module(self.package)
         for module in sorted(pkgutil.iter_modules(package.__path__), key=lambda found: found.name):
-            importlib.import_module(f"{self.package}.{module.name}")
+            name = f"{self.package}.{module.name}"
+            if _registers(name):
+                importlib.import_module(name)
 
     def _entry_points(self) -> dict[str, EntryPoint]:
         if self._outside is None:
@@ -118,6 +122,14 @@ class Registry(Generic[T]):
         if self._check is not None:
             self._check(path, component)
         return component
+
+
+def _registers(module: str) -> bool:
+    """Whether a module's text registers anything: its helpers stay unimported, and with them what they import."""
+    spec = importlib.util.find_spec(module)
+    loader = spec.loader if spec is not None else None
+    source = loader.get_source(module) if isinstance(loader, InspectLoader) else None
+    return source is None or "register(" in source
 
 
 def subclass_check(kind: str, base: type) -> Callable[[str, Any], None]:

@@ -31,7 +31,9 @@ def seed_hash(*args: Part) -> int:
     """
     for value in args:
         if isinstance(value, np.generic):
-            raise TypeError(f"seed_hash got the numpy scalar {value!r}, whose text differs from a plain number's; convert it")
+            raise TypeError(
+                f"seed_hash got the numpy scalar {value!r}, whose text differs from a plain number's; convert it"
+            )
     return int(hashlib.md5(str(args).encode("utf-8")).hexdigest(), 16) % (2**31)
 
 

@@ -74,7 +74,9 @@ class Setting:
 
     def granted(self) -> str:
         """In words, what a user stage may read."""
-        words = [str(grant) for grant in sorted(self.reads, key=str)] + [f"released {kind.value}s" for kind in Released if kind in self.releases]
+        words = [str(grant) for grant in sorted(self.reads, key=str)] + [
+            f"released {kind.value}s" for kind in Released if kind in self.releases
+        ]
         return listing(words) if words else "nothing"
 
 
@@ -172,7 +174,9 @@ def _what(read: Read, problem: SplitRoles) -> str:
 def _check_owner(stage: StageAccess, problem: SplitRoles) -> None:
     for read in stage.reads:
         if problem.role(read.domain) != "source":
-            raise AccessError(f"The owner stage '{stage.title}' reads {_what(read, problem)}. Owner stages may read source domains only.")
+            raise AccessError(
+                f"The owner stage '{stage.title}' reads {_what(read, problem)}. Owner stages may read source domains only."
+            )
 
 
 def _check_user(stage: StageAccess, setting: Setting, problem: SplitRoles) -> None:

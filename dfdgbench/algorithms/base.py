@@ -76,7 +76,9 @@ def register(name: str, *, setting: Setting, paper: Paper) -> Callable[[A], A]:
     def file(algorithm: A) -> A:
         algorithm.name, algorithm.setting, algorithm.paper = name, setting, paper
         if not (algorithm.__doc__ or "").strip():
-            raise ConfigError(f"The algorithm '{name}' ({origin(algorithm)}) has no docstring; its first line is what `list` shows.")
+            raise ConfigError(
+                f"The algorithm '{name}' ({origin(algorithm)}) has no docstring; its first line is what `list` shows."
+            )
         ALGORITHMS.add(name, algorithm)
         return algorithm
 

@@ -73,7 +73,14 @@ class Contract:
         known = {"batch_size": 4, **self.algorithm.tiny}
         names = set(self.algorithm.Hparams.names())
         tiny = {name: value for name, value in known.items() if name in names}
-        given = {"dataset": "Debug28", "network": "smallcnn", "test_envs": [0], "steps": 5, "checkpoint_freq": 2, "hparams": tiny}
+        given = {
+            "dataset": "Debug28",
+            "network": "smallcnn",
+            "test_envs": [0],
+            "steps": 5,
+            "checkpoint_freq": 2,
+            "hparams": tiny,
+        }
         return RunConfig.make(algorithm=self.name, **{**given, **options})
 
     def execution(self, place: str) -> Execution:
@@ -90,13 +97,18 @@ class Contract:
             require(bool(info.description), f"the hyper-parameter '{name}' has no doc")
         for dataset, found in DATASETS.items():
             for seed in range(5):
-                values = resolve(self.algorithm.Hparams, self.name, found.metadata, hparams_seed=seed, trial_seed=1).flat()
+                values = resolve(
+                    self.algorithm.Hparams, self.name, found.metadata, hparams_seed=seed, trial_seed=1
+                ).flat()
                 try:
                     json.dumps(values)
                 except TypeError as error:
                     raise ContractError(f"hparams seed {seed} on {dataset} is not JSON: {error}") from error
         for preset, overrides in self.algorithm.presets.items():
-            require(set(overrides) <= set(self.algorithm.Hparams.names()), f"the preset '{preset}' names unknown hyper-parameters")
+            require(
+                set(overrides) <= set(self.algorithm.Hparams.names()),
+                f"the preset '{preset}' names unknown hyper-parameters",
+            )
 
     def access(self) -> None:
         """The plan stays inside the setting, is the same twice, and hands each stage what it declares."""
@@ -114,7 +126,9 @@ class Contract:
                 for split in ("in", "out"):
                     value = record.get(f"env{env}_{split}_acc", math.nan)
                     require(0 <= value <= 1, f"env{env}_{split}_acc of step {record['step']} is {value}")
-        require({"step", "epoch", "mem_gb", "args", "hparams"} <= set(found[-1]), f"keys are missing: {sorted(found[-1])}")
+        require(
+            {"step", "epoch", "mem_gb", "args", "hparams"} <= set(found[-1]), f"keys are missing: {sorted(found[-1])}"
+        )
 
     def resume(self) -> None:
         """A run killed at every step ends with the records and weights of one left alone."""
@@ -128,7 +142,9 @@ class Contract:
         else:
             raise ContractError("killed after every second step, the run does not come to an end")
         alone = RunFolder(self.folder / "run" / "run")
-        require(timeless(alone) == timeless(folder), "killed and resumed, the records differ from those of a run left alone")
+        require(
+            timeless(alone) == timeless(folder), "killed and resumed, the records differ from those of a run left alone"
+        )
         if alone.model.exists():
             require(alone.model.read_bytes() == folder.model.read_bytes(), "killed and resumed, the weights differ")
 

@@ -53,8 +53,17 @@ PRESETS: dict[str, dict[str, Any]] = {
 _TINY: dict[str, Any] = {
     "teacher.steps": 3,
     "teacher.batch_size": 8,
-    **{f"{stage}.{name}": value for stage in ("inversion", "fusion") for name, value in
-       {"steps": 3, "images": 8, "group": 4, "groups_per_shard": 2, "required_accuracy": 0.0}.items()},
+    **{
+        f"{stage}.{name}": value
+        for stage in ("inversion", "fusion")
+        for name, value in {
+            "steps": 3,
+            "images": 8,
+            "group": 4,
+            "groups_per_shard": 2,
+            "required_accuracy": 0.0,
+        }.items()
+    },
     "noise.images": 8,
     "distillation.batch_size": 8,
     "distillation.epochs": 1.0,
@@ -89,13 +98,17 @@ class DataFree(Algorithm):
         return {domain: Teacher(ERM, problem, domain, hparams.teacher) for domain in problem.sources}
 
     @staticmethod
-    def inverted(problem: Problem, teachers: Mapping[int, Teacher], size: Inversion, images: int | None = None) -> dict[int, PoolSet]:
+    def inverted(
+        problem: Problem, teachers: Mapping[int, Teacher], size: Inversion, images: int | None = None
+    ) -> dict[int, PoolSet]:
         """One inverted set a teacher, by domain index."""
         require_batch_norm(problem.network)
         return {domain: inverted_set(teacher, problem, domain, size, images) for domain, teacher in teachers.items()}
 
     @staticmethod
-    def fused(problem: Problem, teachers: dict[int, Teacher], inverted: dict[int, PoolSet], size: Fusion) -> list[PoolSet]:
+    def fused(
+        problem: Problem, teachers: dict[int, Teacher], inverted: dict[int, PoolSet], size: Fusion
+    ) -> list[PoolSet]:
         """One fused set an ordered pair of teachers."""
         return [fused_set(teachers, inverted, problem, pair, size) for pair in permutations(teachers, 2)]
 

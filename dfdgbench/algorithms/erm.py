@@ -10,10 +10,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from dfdgbench import hparams
 from dfdgbench.algorithms.base import Paper, register
 from dfdgbench.algorithms.stepwise import Minibatch, Stepwise, joined
 from dfdgbench.engine.stage import Metrics
-from dfdgbench import hparams
 from dfdgbench.hparams import case, choice, hparam, log2_integer, log10_uniform
 from dfdgbench.networks.base import NetworkSpec, build
 from dfdgbench.networks.needs import dropout_hparam
@@ -21,7 +21,9 @@ from dfdgbench.networks.norm import apply_bn_policy
 from dfdgbench.settings import DOMAIN_GENERALISATION
 
 
-@register("ERM", setting=DOMAIN_GENERALISATION, paper=Paper("Vapnik 1998; Gulrajani and Lopez-Paz 2021", arxiv="2007.01434"))
+@register(
+    "ERM", setting=DOMAIN_GENERALISATION, paper=Paper("Vapnik 1998; Gulrajani and Lopez-Paz 2021", arxiv="2007.01434")
+)
 class ERM(Stepwise):
     """Minimise the mean cross-entropy over all source domains (DomainBed's settings).
 
@@ -30,7 +32,9 @@ class ERM(Stepwise):
     """
 
     class Hparams(hparams.Hparams):
-        lr: float = hparam(5e-5, search=log10_uniform(-5, -3.5), small=case(1e-3, log10_uniform(-4.5, -2.5)), gt=0, doc="learning rate")
+        lr: float = hparam(
+            5e-5, search=log10_uniform(-5, -3.5), small=case(1e-3, log10_uniform(-4.5, -2.5)), gt=0, doc="learning rate"
+        )
         weight_decay: float = hparam(0.0, search=log10_uniform(-6, -2), small=case(0.0), ge=0, doc="weight decay")
         batch_size: int = hparam(
             32,
@@ -40,8 +44,12 @@ class ERM(Stepwise):
             gt=0,
             doc="images a step of each source domain",
         )
-        resnet_dropout: float = hparam(0.0, search=choice(0.0, 0.1, 0.5), ge=0, lt=1, doc="dropout of a convolutional network's features")
-        vit_dropout: float = hparam(0.0, search=choice(0.0, 0.1, 0.5), ge=0, lt=1, doc="dropout of a transformer's features")
+        resnet_dropout: float = hparam(
+            0.0, search=choice(0.0, 0.1, 0.5), ge=0, lt=1, doc="dropout of a convolutional network's features"
+        )
+        vit_dropout: float = hparam(
+            0.0, search=choice(0.0, 0.1, 0.5), ge=0, lt=1, doc="dropout of a transformer's features"
+        )
         data_augmentation: bool = hparam(True, doc="DomainBed's augmentation, where the dataset has one")
         class_balanced: bool = hparam(False, doc="draw every class equally often")
         freeze_bn: bool = hparam(False, doc="keep batch normalisation at its initial statistics")

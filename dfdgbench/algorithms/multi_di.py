@@ -27,7 +27,9 @@ class MultiDI(DataFree):
         sets = cls.inverted(problem, teachers, hparams.inversion)
         images = len(teachers) * hparams.inversion.images
         reference = dekan_images(len(teachers), hparams.inversion.images)
-        return Distil(teachers, list(sets.values()), problem, hparams.distillation, images=images, reference_images=reference)
+        return Distil(
+            teachers, list(sets.values()), problem, hparams.distillation, images=images, reference_images=reference
+        )
 
 
 @register("Multi-DI-matched", setting=DATA_FREE, paper=DEKAN_PAPER)

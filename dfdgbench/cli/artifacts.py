@@ -26,8 +26,11 @@ examples:
 def add(commands: Any) -> None:
     """Add the command's parser."""
     parser = commands.add_parser(
-        "artifacts", help="look after what shared stages hold on disk", description="Look after what shared stages hold on disk.",
-        epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter,
+        "artifacts",
+        help="look after what shared stages hold on disk",
+        description="Look after what shared stages hold on disk.",
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
     texts = {
@@ -36,11 +39,26 @@ def add(commands: Any) -> None:
         "gc": "delete what no run uses, leftovers of killed stages, and what was set aside as damaged",
     }
     for name, text in texts.items():
-        action = actions.add_parser(name, help=text, description=text.capitalize() + ".", epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter)
-        action.add_argument("--artifacts", type=Path, default=Path(os.environ.get("DFDGBENCH_ARTIFACTS", "artifacts")), metavar="DIR")
+        action = actions.add_parser(
+            name,
+            help=text,
+            description=text.capitalize() + ".",
+            epilog=EXAMPLES,
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )
+        action.add_argument(
+            "--artifacts", type=Path, default=Path(os.environ.get("DFDGBENCH_ARTIFACTS", "artifacts")), metavar="DIR"
+        )
         action.set_defaults(run={"ls": listing, "du": usage, "gc": collect_garbage}[name])
         if name == "gc":
-            action.add_argument("--runs", type=Path, nargs="+", required=True, metavar="DIR", help="folders whose runs' artifacts are kept")
+            action.add_argument(
+                "--runs",
+                type=Path,
+                nargs="+",
+                required=True,
+                metavar="DIR",
+                help="folders whose runs' artifacts are kept",
+            )
             action.add_argument("--yes", action="store_true", help="delete; without it, only show")
 
 
@@ -59,7 +77,15 @@ def listing(options: argparse.Namespace) -> int:
     for folder, manifest in _store(options).entries():
         made = time.strftime("%Y-%m-%d %H:%M", time.localtime(manifest["created"]))
         took = f"{manifest['seconds']:.0f} s" if "seconds" in manifest else "-"
-        rows.append({"artifact": manifest["title"], "folder": folder.name, "size": size(_bytes(folder)), "took": took, "made": made})
+        rows.append(
+            {
+                "artifact": manifest["title"],
+                "folder": folder.name,
+                "size": size(_bytes(folder)),
+                "took": took,
+                "made": made,
+            }
+        )
     say_table(rows, empty="no artifact yet")
     return 0
 
@@ -79,8 +105,16 @@ def collect_garbage(options: argparse.Namespace) -> int:
     store = _store(options)
     used = _used(options.runs)
     doomed = [folder for folder, manifest in store.entries() if manifest["key"] not in used]
-    doomed += [folder for name in (".work", ".damaged") for folder in (store.root / name).glob("*/*") if not folder.name.endswith(".lease")]
-    say_table([{"folder": folder.relative_to(store.root), "size": size(_bytes(folder))} for folder in doomed], empty="nothing to delete")
+    doomed += [
+        folder
+        for name in (".work", ".damaged")
+        for folder in (store.root / name).glob("*/*")
+        if not folder.name.endswith(".lease")
+    ]
+    say_table(
+        [{"folder": folder.relative_to(store.root), "size": size(_bytes(folder))} for folder in doomed],
+        empty="nothing to delete",
+    )
     if doomed and options.yes:
         for folder in doomed:
             shutil.rmtree(folder, ignore_errors=True)
@@ -93,8 +127,19 @@ def collect_garbage(options: argparse.Namespace) -> int:
 def _used(folders: list[Path]) -> set[str]:
     """The keys of every stage of every run below ``folders``."""
     from dfdgbench.engine.files import read_json
+    from dfdgbench.errors import ConfigError
 
-    return {key for folder in folders for path in folder.rglob("config.json") for key in read_json(path).get("stages", {}).values()}
+    missing = [str(folder) for folder in folders if not folder.is_dir()]
+    if missing:
+        raise ConfigError(
+            f"There is no folder {', '.join(missing)}. Type --runs DIR, the folders whose runs' artifacts are kept."
+        )
+    return {
+        key
+        for folder in folders
+        for path in folder.rglob("config.json")
+        for key in read_json(path).get("stages", {}).values()
+    }
 
 
 def _bytes(folder: Path) -> int:

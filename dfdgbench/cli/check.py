@@ -11,7 +11,8 @@ from dfdgbench.cli.output import say
 def add(commands: Any) -> None:
     """Add the command's parser."""
     parser = commands.add_parser(
-        "check", help="run the contract on an algorithm",
+        "check",
+        help="run the contract on an algorithm",
         description="Run the contract on an algorithm: its hyper-parameters, its plan and access, a tiny run, kill and resume, reload.",
         epilog="examples:\n  dfdgbench check DEKAN\n  dfdgbench check mymethod:MyMethod",
         formatter_class=argparse.RawDescriptionHelpFormatter,

@@ -12,7 +12,8 @@ from dfdgbench.cli.output import say
 def add(commands: Any) -> None:
     """Add the command's parser."""
     parser = commands.add_parser(
-        "collect", help="DomainBed's tables of all runs below a folder",
+        "collect",
+        help="DomainBed's tables of all runs below a folder",
         description="Collect every run below a folder, ours or DomainBed's, into a table a dataset and selection rule.",
         epilog="examples:\n  dfdgbench collect runs/quickstart\n  dfdgbench collect domainbed_output --format latex",
         formatter_class=argparse.RawDescriptionHelpFormatter,

@@ -15,15 +15,19 @@ if TYPE_CHECKING:
 def add(commands: Any) -> None:
     """Add the command's parser."""
     parser = commands.add_parser(
-        "data", help="look after datasets", description="Look after datasets.",
+        "data",
+        help="look after datasets",
+        description="Look after datasets.",
         epilog="examples:\n  dfdgbench data status\n  dfdgbench data status PACS --data-dir data",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
     status = actions.add_parser(
-        "status", help="which datasets are on disk, and whether they are whole",
+        "status",
+        help="which datasets are on disk, and whether they are whole",
         description="Show which datasets are on disk, and whether they are whole.",
-        epilog="example:\n  dfdgbench data status PACS --data-dir data", formatter_class=argparse.RawDescriptionHelpFormatter,
+        epilog="example:\n  dfdgbench data status PACS --data-dir data",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     status.add_argument("names", nargs="*", metavar="NAME", help="default: all")
     status.add_argument("--data-dir", metavar="DIR", help="the folder that holds the datasets' folders; default ./data")

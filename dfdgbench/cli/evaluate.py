@@ -18,14 +18,21 @@ examples:
 def add(commands: Any) -> None:
     """Add the command's parser."""
     parser = commands.add_parser(
-        "evaluate", help="evaluate a trained run", description="Evaluate a trained run's predictors on every domain and split.",
-        epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter,
+        "evaluate",
+        help="evaluate a trained run",
+        description="Evaluate a trained run's predictors on every domain and split.",
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("run_folder", type=Path, metavar="RUN", help="the run's folder")
-    parser.add_argument("--dataset", metavar="NAME", help="default: the run's own; another one must have the same classes")
+    parser.add_argument(
+        "--dataset", metavar="NAME", help="default: the run's own; another one must have the same classes"
+    )
     parser.add_argument("--data-dir", metavar="DIR", help="default: where it was")
     parser.add_argument("--artifacts", type=Path, metavar="DIR", help="default: where they were")
-    parser.add_argument("--pending", action="store_true", help="fill the records of a run that was trained without data")
+    parser.add_argument(
+        "--pending", action="store_true", help="fill the records of a run that was trained without data"
+    )
     parser.set_defaults(run=run)
 
 

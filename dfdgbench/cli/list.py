@@ -20,8 +20,11 @@ examples:
 def add(commands: Any) -> None:
     """Add the command's parser."""
     parser = commands.add_parser(
-        "list", help="show what there is", description="Show what there is. The first call imports everything; later ones read a cache.",
-        epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter,
+        "list",
+        help="show what there is",
+        description="Show what there is. The first call imports everything; later ones read a cache.",
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("kind", choices=KINDS, metavar="KIND", help=", ".join(KINDS))
     parser.add_argument("name", nargs="?", metavar="ALGORITHM", help="for hparams and presets")
@@ -35,7 +38,7 @@ def run(options: argparse.Namespace) -> int:
     if options.json:
         say(json.dumps(rows, indent=2))
     else:
-        say_table(rows)
+        say_table(rows, empty=f"none: {options.name} has no {options.kind}" if options.name else "none")
     return 0
 
 

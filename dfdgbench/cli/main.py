@@ -65,6 +65,8 @@ def with_dashes(arguments: Sequence[str]) -> list[str]:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit code: 0, 1 (it could not be done), 2 (wrong usage), 128 + n (stopped by a signal)."""
+    if os.getcwd() not in sys.path:
+        sys.path.append(os.getcwd())  # where a person's own `module:Class` lies; last, so that it hides nothing
     parser = make_parser()
     options = parser.parse_args(with_dashes(sys.argv[1:] if arguments is None else arguments))
     if options.command is None:

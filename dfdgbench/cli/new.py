@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import importlib.util
+import keyword
 import re
 from pathlib import Path
 from typing import Any
@@ -49,7 +51,9 @@ class {name}(ERM):
 def add(commands: Any) -> None:
     """Add the command's parser."""
     parser = commands.add_parser(
-        "new", help="write a file to start from", description="Write one file to start from.",
+        "new",
+        help="write a file to start from",
+        description="Write one file to start from.",
         epilog="example:\n  dfdgbench new algorithm MyMethod\n  dfdgbench check mymethod:MyMethod",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -65,7 +69,13 @@ def run(options: argparse.Namespace) -> int:
 
     name = options.name
     if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name):
-        raise ConfigError(f"'{name}' cannot be a class's name. Letters, digits and _ are allowed, no digit first: MyMethod.")
+        raise ConfigError(
+            f"'{name}' cannot be a class's name. Letters, digits and _ are allowed, no digit first: MyMethod."
+        )
+    if keyword.iskeyword(name) or keyword.iskeyword(name.lower()) or importlib.util.find_spec(name.lower()) is not None:
+        raise ConfigError(
+            f"'{name}' would be a file {name.lower()}.py, which Python cannot import by that name. Choose another name."
+        )
     path = options.folder / f"{name.lower()}.py"
     if path.exists():
         raise ConfigError(f"The file {path} exists already. Choose another name, or --folder.")

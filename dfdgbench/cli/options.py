@@ -19,19 +19,44 @@ def env(text: str) -> int | str:
     return int(text) if text.lstrip("-").isdigit() else text
 
 
+def positive(text: str) -> int:
+    """A whole number from 1."""
+    number = int(text) if text.isdigit() else 0
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"'{text}' is no whole number from 1")
+    return number
+
+
+def folder(text: str) -> Path:
+    """A folder to write to, which need not be there yet."""
+    path = Path(text)
+    there = next(place for place in (path, *path.absolute().parents) if place.exists())
+    if not there.is_dir():
+        raise argparse.ArgumentTypeError(f"{there} is a file, not a folder")
+    return path
+
+
 def add_method(parser: argparse.ArgumentParser) -> None:
     """What is trained, apart from the algorithm and the problem."""
     group = parser.add_argument_group("method")
     group.add_argument("--network", metavar="NAME", help="see `dfdgbench list networks`; default: the dataset's")
-    group.add_argument("--weights", metavar="W", help="default (pretrained where there are any), none, a tag, or a file")
+    group.add_argument(
+        "--weights", metavar="W", help="default (pretrained where there are any), none, a tag, or a file"
+    )
     group.add_argument("--image-size", type=int, metavar="PIXELS", help="default: the dataset's")
     group.add_argument("--preset", metavar="NAME", help="a named set of hyper-parameters of the algorithm")
-    group.add_argument("--hparams", metavar="JSON", help='overrides as DomainBed takes them: \'{"lr": 1e-4}\'')
-    group.add_argument("--hparam", metavar="NAME=VALUE", action="append", default=[], help="one override; may be repeated")
-    group.add_argument("--steps", type=int, help="updates of the predictor; default: the algorithm's, else the dataset's")
+    group.add_argument("--hparams", metavar="JSON", help="overrides as DomainBed takes them: '{\"lr\": 1e-4}'")
+    group.add_argument(
+        "--hparam", metavar="NAME=VALUE", action="append", default=[], help="one override; may be repeated"
+    )
+    group.add_argument(
+        "--steps", type=int, help="updates of the predictor; default: the algorithm's, else the dataset's"
+    )
     group.add_argument("--checkpoint-freq", type=int, metavar="STEPS", help="steps between records; 0: one at the end")
     group.add_argument("--dtype", choices=["float32", "bfloat16"], help="networks under autocast; default float32")
-    group.add_argument("--channels-last", action="store_true", default=None, help="memory format of images and convolutions")
+    group.add_argument(
+        "--channels-last", action="store_true", default=None, help="memory format of images and convolutions"
+    )
     group.add_argument("--compile", action="store_true", default=None, help="torch.compile the networks")
 
 
@@ -43,12 +68,14 @@ def add_execution(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--workers", type=int, metavar="N", help="processes that make batches; default 0 on a CPU")
     group.add_argument(
         "--artifacts",
-        type=Path,
+        type=folder,
         default=Path(os.environ.get("DFDGBENCH_ARTIFACTS", "artifacts")),
         metavar="DIR",
         help="where shared stages are kept; default ./artifacts, or $DFDGBENCH_ARTIFACTS",
     )
-    group.add_argument("--checkpoint-every", type=float, default=60.0, metavar="SECONDS", help="between snapshots; default 60")
+    group.add_argument(
+        "--checkpoint-every", type=float, default=60.0, metavar="SECONDS", help="between snapshots; default 60"
+    )
     group.add_argument("--skip-model-save", action="store_true", help="leave no model.safetensors")
     group.add_argument("--save-model-every-checkpoint", action="store_true", help="keep the weights of every record")
 
@@ -68,9 +95,13 @@ def overrides(options: argparse.Namespace) -> dict[str, Any]:
         try:
             values = json.loads(options.hparams)
         except ValueError as error:
-            raise HparamError(f"--hparams is no JSON ({error}): {options.hparams}. Type for example --hparams '{{\"lr\": 1e-4}}'.") from error
+            raise HparamError(
+                f"--hparams is no JSON ({error}): {options.hparams}. Type for example --hparams '{{\"lr\": 1e-4}}'."
+            ) from error
         if not isinstance(values, dict):
-            raise HparamError(f"--hparams must be a JSON object, not {options.hparams}. Type for example --hparams '{{\"lr\": 1e-4}}'.")
+            raise HparamError(
+                f"--hparams must be a JSON object, not {options.hparams}. Type for example --hparams '{{\"lr\": 1e-4}}'."
+            )
     for text in options.hparam:
         name, equals, value = text.partition("=")
         if not equals or not name:
@@ -104,4 +135,6 @@ def execution(options: argparse.Namespace) -> Execution:
             save_model_every_checkpoint=options.save_model_every_checkpoint,
         )
     except ValidationError as error:
-        raise ConfigError("\n".join(f"--{e['loc'][0]}: {e['msg']} (given: {e['input']!r})." for e in error.errors())) from error
+        raise ConfigError(
+            "\n".join(f"--{e['loc'][0]}: {e['msg']} (given: {e['input']!r})." for e in error.errors())
+        ) from error

@@ -51,7 +51,15 @@ def say_table(rows: Sequence[Mapping[str, Any]], empty: str = "nothing") -> None
         return
     from tabulate import tabulate
 
-    say(tabulate([list(row.values()) for row in rows], headers=list(rows[0]), tablefmt="simple", missingval="-", disable_numparse=True))
+    say(
+        tabulate(
+            [list(row.values()) for row in rows],
+            headers=list(rows[0]),
+            tablefmt="simple",
+            missingval="-",
+            disable_numparse=True,
+        )
+    )
 
 
 def duration(seconds: float | None) -> str:

@@ -7,7 +7,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dfdgbench.cli.options import add_execution, add_method, execution, method_options, overrides
+from dfdgbench.cli.options import add_execution, add_method, execution, folder, method_options, overrides, positive
 from dfdgbench.cli.output import duration, fail, say, say_table
 
 if TYPE_CHECKING:
@@ -26,13 +26,33 @@ examples:
 def add(commands: Any) -> None:
     """Add the command's parser."""
     parser = commands.add_parser(
-        "sweep", help="plan, launch and watch many runs", description="Plan, launch and watch the runs that fill a table.",
-        epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter,
+        "sweep",
+        help="plan, launch and watch many runs",
+        description="Plan, launch and watch the runs that fill a table.",
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
-    for name, text in (("plan", "print runs, shared stages and cost; launch nothing"), ("launch", "execute what is not done yet")):
-        _add_grid(actions.add_parser(name, help=text, description=text.capitalize() + ".", epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter), name)
-    status = actions.add_parser("status", help="how far a sweep is", epilog="example:\n  dfdgbench sweep status runs/quickstart", formatter_class=argparse.RawDescriptionHelpFormatter)
+    for name, text in (
+        ("plan", "print runs, shared stages and cost; launch nothing"),
+        ("launch", "execute what is not done yet"),
+    ):
+        _add_grid(
+            actions.add_parser(
+                name,
+                help=text,
+                description=text.capitalize() + ".",
+                epilog=EXAMPLES,
+                formatter_class=argparse.RawDescriptionHelpFormatter,
+            ),
+            name,
+        )
+    status = actions.add_parser(
+        "status",
+        help="how far a sweep is",
+        epilog="example:\n  dfdgbench sweep status runs/quickstart",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     status.add_argument("folder", type=Path, metavar="SWEEP_DIR")
     status.add_argument("--json", action="store_true", help="for programs")
     status.set_defaults(run=show_status)
@@ -41,9 +61,9 @@ def add(commands: Any) -> None:
 def _add_grid(parser: argparse.ArgumentParser, action: str) -> None:
     parser.add_argument("table", metavar="TABLE", help="a table (`dfdgbench list tables`) or a YAML file like one")
     parser.add_argument("--data-dir", metavar="DIR", help="the folder that holds the datasets' folders")
-    parser.add_argument("--output-dir", type=Path, metavar="DIR", help="the sweep's folder; default: runs/TABLE")
+    parser.add_argument("--output-dir", type=folder, metavar="DIR", help="the sweep's folder; default: runs/TABLE")
     group = parser.add_argument_group("which runs")
-    group.add_argument("--trials", "--n-trials", dest="trials", type=int, metavar="N", help="default: the table's")
+    group.add_argument("--trials", "--n-trials", dest="trials", type=positive, metavar="N", help="default: the table's")
     group.add_argument("--datasets", nargs="+", default=[], metavar="NAME", help="these alone")
     group.add_argument("--algorithms", nargs="+", default=[], metavar="NAME", help="these rows alone")
     group.add_argument("--test-envs", nargs="+", type=int, default=[], metavar="N", help="these held-out domains alone")
@@ -52,8 +72,15 @@ def _add_grid(parser: argparse.ArgumentParser, action: str) -> None:
     parser.add_argument("--json", action="store_true", help="the plan for programs")
     parser.set_defaults(run=launch if action == "launch" else show_plan)
     if action == "launch":
-        parser.add_argument("--launcher", default="local", metavar="NAME", help="local (default) or debug; see `dfdgbench list launchers`")
-        parser.add_argument("--jobs", type=int, metavar="N", help="tasks at a time; default: one a GPU, else one a core")
+        parser.add_argument(
+            "--launcher",
+            default="local",
+            metavar="NAME",
+            help="local (default) or debug; see `dfdgbench list launchers`",
+        )
+        parser.add_argument(
+            "--jobs", type=positive, metavar="N", help="tasks at a time; default: one a GPU, else one a core"
+        )
 
 
 def _planned(options: argparse.Namespace) -> tuple[SweepFolder, SweepPlan]:
@@ -93,7 +120,13 @@ def _plan_as_json(folder: SweepFolder, plan: SweepPlan) -> dict[str, Any]:
         "stages": plan.kinds(),
         "levels": plan.levels,
         "tasks": [
-            {"id": task.id, "title": task.title, "level": task.level, "needs": sorted(task.needs), "kind": task.stage.kind if task.stage else "run"}
+            {
+                "id": task.id,
+                "title": task.title,
+                "level": task.level,
+                "needs": sorted(task.needs),
+                "kind": task.stage.kind if task.stage else "run",
+            }
             for task in plan.tasks
         ],
         "problems": dict(plan.problems),
@@ -145,7 +178,9 @@ def launch(options: argparse.Namespace) -> int:
     if sheet is not None:
         say(f"Synthetic images, by set and class: {sheet}")
     states = folder.states()
-    say(f"{states['done']} of {sum(states.values())} runs are done. Their table: dfdgbench table {options.table} {folder.path}")
+    say(
+        f"{states['done']} of {sum(states.values())} runs are done. Their table: dfdgbench table {options.table} {folder.path}"
+    )
     for reason in failures.values():
         fail(f"failed: {reason}")
     return 1 if failures else 0
@@ -170,7 +205,11 @@ def show_status(options: argparse.Namespace) -> int:
     for run in sweep.runs():
         folder = sweep.folder(run)
         status = folder.status()
-        at = f"{status['step']}/{status['steps']} {status['stage']}" if "step" in status and status.get("state") == "running" else ""
+        at = (
+            f"{status['step']}/{status['steps']} {status['stage']}"
+            if "step" in status and status.get("state") == "running"
+            else ""
+        )
         rows.append({"run": run.run_id, "state": folder.state(), "at": at, "error": status.get("error", "")})
     if options.json:
         say(json.dumps(rows, indent=2))

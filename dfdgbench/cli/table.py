@@ -18,13 +18,18 @@ examples:
 def add(commands: Any) -> None:
     """Add the command's parser."""
     parser = commands.add_parser(
-        "table", help="render a paper's table", description="Render a table: mean, standard error over trials, and the published number.",
-        epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter,
+        "table",
+        help="render a paper's table",
+        description="Render a table: mean, standard error over trials, and the published number.",
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("table", metavar="TABLE", help="see `dfdgbench list tables`; or a YAML file")
     parser.add_argument("folder", type=Path, nargs="?", metavar="SWEEP_DIR", help="without it: the published table")
     parser.add_argument("--format", choices=["markdown", "latex", "csv"], default="markdown")
-    parser.add_argument("--missing", action="store_true", help="list the commands of all missing runs, not the first few")
+    parser.add_argument(
+        "--missing", action="store_true", help="list the commands of all missing runs, not the first few"
+    )
     parser.set_defaults(run=run)
 
 

@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from dfdgbench.cli.options import add_execution, add_method, env, execution, method_options, overrides
+from dfdgbench.cli.options import add_execution, add_method, env, execution, folder, method_options, overrides
 from dfdgbench.cli.output import say
 
 EXAMPLES = """\
@@ -22,32 +22,57 @@ The same command goes on where an earlier one was stopped."""
 def add(commands: Any) -> None:
     """Add the command's parser."""
     parser = commands.add_parser(
-        "train", help="train one run", description="Train and evaluate one run; flags are DomainBed's where it has them.",
-        epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter,
+        "train",
+        help="train one run",
+        description="Train and evaluate one run; flags are DomainBed's where it has them.",
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     group = parser.add_argument_group("problem")
-    group.add_argument("--algorithm", default="ERM", metavar="NAME", help="see `dfdgbench list algorithms`; or package.module:Class")
+    group.add_argument(
+        "--algorithm", default="ERM", metavar="NAME", help="see `dfdgbench list algorithms`; or package.module:Class"
+    )
     group.add_argument("--dataset", default="MiniDigits", metavar="NAME", help="see `dfdgbench list datasets`")
     group.add_argument("--data-dir", metavar="DIR", help="the folder that holds the dataset's folder")
-    group.add_argument("--test-envs", type=env, nargs="+", default=[0], metavar="ENV", help="held-out domains, by number or name")
+    group.add_argument(
+        "--test-envs", type=env, nargs="+", default=[0], metavar="ENV", help="held-out domains, by number or name"
+    )
     group.add_argument("--train-envs", type=env, nargs="+", metavar="ENV", help="source domains; default: all others")
     group.add_argument("--protocol", metavar="NAME", help="how domains are split: domainbed, official, authors")
-    group.add_argument("--holdout-fraction", type=float, default=0.2, metavar="F", help="share of each domain's out split")
-    group.add_argument("--uda-holdout-fraction", type=float, default=0.0, metavar="F", help="share kept for unlabelled adaptation")
-    group.add_argument("--task", choices=["domain_generalization", "domain_adaptation"], default="domain_generalization")
+    group.add_argument(
+        "--holdout-fraction", type=float, default=0.2, metavar="F", help="share of each domain's out split"
+    )
+    group.add_argument(
+        "--uda-holdout-fraction", type=float, default=0.0, metavar="F", help="share kept for unlabelled adaptation"
+    )
+    group.add_argument(
+        "--task", choices=["domain_generalization", "domain_adaptation"], default="domain_generalization"
+    )
     group = parser.add_argument_group("seeds")
     group.add_argument("--trial-seed", type=int, default=0, help="splits, and random hyper-parameters")
     group.add_argument("--hparams-seed", type=int, default=0, help="0: defaults; others: random configurations")
     group.add_argument("--seed", type=int, default=0, help="everything else")
     add_method(parser)
     add_execution(parser)
-    parser.add_argument("--output-dir", type=Path, metavar="DIR", help="the run's folder; default: runs/ and a name of the run's own")
+    parser.add_argument(
+        "--output-dir", type=folder, metavar="DIR", help="the run's folder; default: runs/ and a name of the run's own"
+    )
     parser.set_defaults(run=run)
 
 
 PROBLEM = (
-    "algorithm", "dataset", "data_dir", "test_envs", "train_envs", "protocol", "holdout_fraction",
-    "uda_holdout_fraction", "task", "trial_seed", "hparams_seed", "seed",
+    "algorithm",
+    "dataset",
+    "data_dir",
+    "test_envs",
+    "train_envs",
+    "protocol",
+    "holdout_fraction",
+    "uda_holdout_fraction",
+    "task",
+    "trial_seed",
+    "hparams_seed",
+    "seed",
 )
 
 
@@ -56,11 +81,15 @@ def run(options: argparse.Namespace) -> int:
     from dfdgbench.engine.config import RunConfig
     from dfdgbench.planning import plan
 
-    given = {name: getattr(options, name) for name in PROBLEM} | method_options(options) | {"hparams": overrides(options)}
+    given = (
+        {name: getattr(options, name) for name in PROBLEM} | method_options(options) | {"hparams": overrides(options)}
+    )
     config = RunConfig.make(**given)
     planned = plan(config, execution(options))
     folder = planned.execute(options.output_dir or Path("runs") / config.run_id)
-    say(f"The run is in {folder.path} (results.jsonl, config.json{', model.safetensors' if folder.model.exists() else ''}).")
+    say(
+        f"The run is in {folder.path} (results.jsonl, config.json{', model.safetensors' if folder.model.exists() else ''})."
+    )
     if folder.pending.exists():
         say(f"The held-out data was not here. When it is: dfdgbench evaluate {folder.path} --pending --data-dir DIR")
     return 0

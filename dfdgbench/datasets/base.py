@@ -68,14 +68,12 @@ class Metadata(BaseModel):
 
     def index(self, domain: int | str) -> int:
         """The index of a domain given by index, name or DomainBed's short label."""
-        if isinstance(domain, str) and not domain.lstrip("-").isdigit():
-            for names in (self.domains, self.labels):
-                if domain in names:
-                    return names.index(domain)
-            raise ConfigError(f"{self.name} has no domain '{domain}'. Its domains: {self.numbered()}.")
-        number = int(domain)
+        for names in (self.domains, self.labels):
+            if isinstance(domain, str) and domain in names:
+                return names.index(domain)
+        number = int(domain) if isinstance(domain, int) or domain.isdigit() else -1
         if not 0 <= number < len(self.domains):
-            raise ConfigError(f"{self.name} has no domain {number}. Its domains: {self.numbered()}.")
+            raise ConfigError(f"{self.name} has no domain '{domain}'. Its domains: {self.numbered()}.")
         return number
 
     def numbered(self) -> str:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
 from dfdgbench.datasets.base import Domain, Keys, Labels
 from dfdgbench.errors import DataError
@@ -56,7 +56,7 @@ class FolderDomain(Domain):
                 return opened.convert("RGB")
         except FileNotFoundError as error:
             raise DataError(f"The image {path} is gone since its folder was listed. See `dfdgbench data status`.") from error
-        except (OSError, UnidentifiedImageError, SyntaxError, ValueError) as error:
+        except (OSError, EOFError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
             raise DataError(f"The image {path} cannot be decoded ({error}). Replace it from the original download.") from error
 
     def fingerprint(self) -> str:

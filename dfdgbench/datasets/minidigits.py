@@ -3,9 +3,9 @@
 ============ ===================================================== ==========================================
 domain       digits                                                ground
 ============ ===================================================== ==========================================
-handwritten  scikit-learn's ``load_digits``, first half            plain grey, either polarity
+handwritten  scikit-learn's ``load_digits``, first half            plain grey, either one lighter
 blended      scikit-learn's ``load_digits``, second half           photographs, by the MNIST-M recipe
-printed      matplotlib's serif and typewriter fonts               plain colour, either polarity
+printed      matplotlib's serif and typewriter fonts               plain colour, mostly the lighter one
 numbers      matplotlib's sans-serif fonts, with cut-off neighbours faded photographs, as on house numbers
 ============ ===================================================== ==========================================
 
@@ -21,7 +21,7 @@ import os
 import tempfile
 import zipfile
 from collections.abc import Callable
-from functools import lru_cache
+from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 
@@ -36,7 +36,7 @@ from dfdgbench.seeds import seed_hash
 Pixels = NDArray[np.uint8]
 Ints = NDArray[np.int64]
 
-VERSION = 0  # raised whenever a rendered pixel changes, so that no cache of an older recipe is read
+VERSION = 1  # raised whenever a rendered pixel changes, so that no cache of an older recipe is read
 SIDE = 32
 CLASSES = 10
 PER_CLASS = 180
@@ -53,7 +53,7 @@ SANS = (
     "DejaVuSansMono-Bold", "DejaVuSansMono-BoldOblique", "cmss10",
 )  # fmt: skip
 GLYPH = 64  # font size at which glyphs are drawn: large, so that hinting leaves no trace once they are scaled down
-OUTLINE = 11  # odd; an outline is half as many pixels wide at font size GLYPH
+OUTLINE = 11  # side of the square, in pixels at font size GLYPH, that a hollow digit's outline is dilated by; odd
 CANVAS = 56  # side on which glyphs are laid out before the middle is cut: no corner of a rotated image stays empty
 
 
@@ -79,12 +79,12 @@ def sources(half: int) -> Ints:
     return rows.reshape(-1)
 
 
-def _pen_strokes(rng: np.random.Generator, half: int, softest: int) -> Pixels:
+def _pen_strokes(rng: np.random.Generator, half: int, softest: int, steepest: int) -> Pixels:
     """uint8 [COUNT, SIDE, SIDE], coverage of the handwritten digits of one half, scaled up by 2.75 to 3.5 and shifted.
 
     Args:
-        softest: smallest gain about half coverage, in quarters, drawn for every image up to 8 (twice as steep); 4
-            leaves the soft edges of the up-scaling.
+        softest, steepest: smallest and largest gain about half coverage, in quarters; 4 leaves the soft edges of the
+            up-scaling as they are, 8 makes them twice as steep.
     """
     from sklearn.datasets import load_digits
 
@@ -99,11 +99,11 @@ def _pen_strokes(rng: np.random.Generator, half: int, softest: int) -> Pixels:
         canvas = Image.new("L", (SIDE, SIDE))
         canvas.paste(large, (left, top))
         strokes[i] = np.asarray(canvas)
-    gains = rng.integers(softest, 9, (COUNT, 1, 1))
+    gains = rng.integers(softest, steepest + 1, (COUNT, 1, 1))
     return np.clip((strokes.astype(np.int64) - 128) * gains // 4 + 128, 0, 255).astype(np.uint8)
 
 
-@lru_cache(maxsize=None)
+@cache
 def _photographs() -> tuple[Image.Image, ...]:
     """scikit-learn's two sample photographs, 427 by 640 pixels each."""
     from sklearn.datasets import load_sample_images
@@ -126,7 +126,7 @@ def _patches(rng: np.random.Generator, smallest: int, largest: int) -> Pixels:
     return patches
 
 
-@lru_cache(maxsize=None)
+@cache
 def _glyph(font: str, digit: int, hollow: bool) -> Image.Image:
     """Coverage ("L") of one digit, or of its outline alone, at font size GLYPH, cut to its bounding box."""
     import matplotlib
@@ -148,7 +148,13 @@ def _scaled(font: str, digit: int, height: int, hollow: bool) -> Image.Image:
 
 
 def _type(
-    rng: np.random.Generator, fonts: tuple[str, ...], heights: tuple[int, int], tilt: int, shift: int, hollow: float = 0.0, neighbours: float = 0.0
+    rng: np.random.Generator,
+    fonts: tuple[str, ...],
+    heights: tuple[int, int],
+    tilt: int,
+    shift: int,
+    hollow: float = 0.0,
+    neighbours: float = 0.0,
 ) -> Pixels:
     """uint8 [COUNT, SIDE, SIDE], coverage of printed digits.
 
@@ -173,7 +179,7 @@ def _type(
     for i in range(COUNT):
         name, height = fonts[font[i]], int(tall[i])
         middle = _scaled(name, int(classes[i]), height, bool(outlined[i]))
-        left, top = ((CANVAS - middle.width) // 2 + int(shifts[i, 0]), (CANVAS - height) // 2 + int(shifts[i, 1]))
+        left, top = (CANVAS - middle.width) // 2 + int(shifts[i, 0]), (CANVAS - height) // 2 + int(shifts[i, 1])
         canvas = Image.new("L", (CANVAS, CANVAS))
         canvas.paste(middle, (left, top))
         for side in (0, 1):
@@ -209,28 +215,31 @@ def _mix(ground: Ints | Pixels, ink: Ints | Pixels, coverage: Ints | Pixels) -> 
 
 
 def _handwritten(rng: np.random.Generator) -> Pixels:
-    strokes = _pen_strokes(rng, half=0, softest=4)
+    """Grey ink on grey paper, soft edges as the corpus' eight pixels a side leave them."""
+    strokes = _pen_strokes(rng, half=0, softest=4, steepest=7)
     ground, ink = _colour_pairs(rng, contrast=110, tint=0, light=0.5)
     return _mix(ground, ink, strokes[..., None])
 
 
 def _blended(rng: np.random.Generator) -> Pixels:
     """|patch - digit| a channel: MNIST-M (Ganin et al. 2016) on other digits and other photographs."""
-    strokes = _pen_strokes(rng, half=1, softest=8)
-    patches = _patches(rng, 12, 48)
+    strokes = _pen_strokes(rng, half=1, softest=8, steepest=8)
+    patches = _patches(rng, 10, 40)
     return np.abs(patches.astype(np.int64) - strokes[..., None]).astype(np.uint8)
 
 
 def _printed(rng: np.random.Generator) -> Pixels:
+    """Mostly dark ink on light paper, some digits hollow; large and tilted."""
     strokes = _type(rng, SERIF, heights=(18, 26), tilt=15, shift=3, hollow=0.3)
     ground, ink = _colour_pairs(rng, contrast=110, tint=50, light=0.25)
     return _mix(ground, ink, strokes[..., None])
 
 
 def _numbers(rng: np.random.Generator) -> Pixels:
+    """Mostly light ink on a wall: a photograph under a coat of the ground colour; small, with neighbours."""
     strokes = _type(rng, SANS, heights=(15, 20), tilt=10, shift=2, neighbours=0.4)
     ground, ink = _colour_pairs(rng, contrast=130, tint=50, light=0.75)
-    fade = rng.integers(100, 190, (COUNT, 1, 1, 1))
+    fade = rng.integers(125, 205, (COUNT, 1, 1, 1))
     wall = _mix(_patches(rng, 32, 160), ground, fade)
     return _mix(wall, ink, strokes[..., None])
 
@@ -253,7 +262,7 @@ def cache_file() -> Path:
     root = os.environ.get("DFDGBENCH_CACHE") or os.environ.get("XDG_CACHE_HOME")
     folder = Path(root).expanduser() if root else Path.home() / ".cache"
     versions = hashlib.sha256(" ".join(f"{name}={version(name)}" for name in PACKAGES).encode()).hexdigest()[:8]
-    return folder / "dfdgbench" / "minidigits" / f"minidigits-{VERSION}-{versions}.npz"
+    return folder / "dfdgbench" / f"minidigits-{VERSION}-{versions}.npz"
 
 
 def read_cache(path: Path, name: str) -> Pixels | None:
@@ -261,7 +270,7 @@ def read_cache(path: Path, name: str) -> Pixels | None:
     try:
         with np.load(path, allow_pickle=False) as stored:
             images = stored[name]
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+    except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile):
         return None
     fits = images.shape == (COUNT, SIDE, SIDE, 3) and images.dtype == np.uint8
     return images if fits else None

@@ -96,7 +96,9 @@ class Store:
             folder.mkdir(parents=True)
             try:
                 yield folder
-                files = {path.relative_to(folder).as_posix(): path for path in sorted(folder.rglob("*")) if path.is_file()}
+                files = {
+                    path.relative_to(folder).as_posix(): path for path in sorted(folder.rglob("*")) if path.is_file()
+                }
                 listed = {name: {"bytes": path.stat().st_size, "sha256": sha256(path)} for name, path in files.items()}
                 write_json(folder / MANIFEST, {**manifest, "key": address.key, "files": listed, "created": time.time()})
                 sync_tree(folder)

@@ -54,7 +54,10 @@ class RunConfig(BaseModel):
         try:
             return cls.model_validate(options)
         except ValidationError as error:
-            lines = [f"--{'.'.join(map(str, e['loc'])).replace('_', '-')}: {e['msg']} (given: {e['input']!r})." for e in error.errors()]
+            lines = [
+                f"--{'.'.join(map(str, e['loc'])).replace('_', '-')}: {e['msg']} (given: {e['input']!r})."
+                for e in error.errors()
+            ]
             raise ConfigError("\n".join(lines)) from error
 
     def identity(self) -> dict[str, Any]:
@@ -67,7 +70,13 @@ class RunConfig(BaseModel):
     def run_id(self) -> str:
         """A folder name: readable, then a hash of the identity."""
         envs = "+".join(map(str, self.test_envs))
-        parts = [self.algorithm.split(":")[-1], self.dataset.split("/")[-1], f"env{envs}", f"t{self.trial_seed}", f"h{self.hparams_seed}"]
+        parts = [
+            self.algorithm.split(":")[-1],
+            self.dataset.split("/")[-1],
+            f"env{envs}",
+            f"t{self.trial_seed}",
+            f"h{self.hparams_seed}",
+        ]
         return re.sub(r"[^A-Za-z0-9_.+-]", "-", "-".join(parts)) + "-" + digest(self.identity())[:8]
 
     @property

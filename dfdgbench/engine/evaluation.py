@@ -20,7 +20,9 @@ log = logging.getLogger("dfdgbench")
 BATCH = 256
 
 
-def measure(predictor: nn.Module, split: Split, task: Task, runtime: Runtime, size: int, workers: int = 0) -> dict[str, float]:
+def measure(
+    predictor: nn.Module, split: Split, task: Task, runtime: Runtime, size: int, workers: int = 0
+) -> dict[str, float]:
     """The task's metrics of ``predictor`` on every image of ``split``, each once, untransformed but for the resize.
 
     The predictor is run in eval mode without gradients and left in the mode it was in.

@@ -6,6 +6,7 @@ import logging
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -53,9 +54,9 @@ class Engine:
             for given in stage.inputs:
                 self.ensure(given, tick)
             lease = self.store.lease(stage.address)
-            wait = f"{stage.title}: another process is at it"
-            with lease.waiting(lambda: self.store.path(stage.address).exists(), lambda owner: log.info("%s (%s)", wait, owner)) as ours:
-                if ours and not self.store.path(stage.address).exists():
+            published = self.store.path(stage.address).exists
+            with lease.waiting(published, partial(log.info, "%s: another process is at it (%s)", stage.title)) as ours:
+                if ours and not published():
                     self._make(stage, tick)
 
     def work(self, stage: Stage, tick: Any = lambda progress: None) -> Work:
@@ -72,8 +73,12 @@ class Engine:
 
     def _check_present(self, stage: Stage) -> None:
         if stage.absent:
-            stage.problem.split(stage.reads[0].domain, stage.reads[0].split)  # raises the error that says what is missing
-            raise DataError(f"The data that '{stage.title}' reads is not here, and its artifact is not in {self.store.root}.")
+            stage.problem.split(
+                stage.reads[0].domain, stage.reads[0].split
+            )  # raises the error that says what is missing
+            raise DataError(
+                f"The data that '{stage.title}' reads is not here, and its artifact is not in {self.store.root}."
+            )
 
     def _make(self, stage: Stage, tick: Any) -> None:
         began = time.perf_counter()
@@ -98,7 +103,9 @@ class Engine:
 
     # A run -----------------------------------------------------------------------------------------------------------
 
-    def run(self, last: PredictorStage, folder: RunFolder, header: Mapping[str, Any], *, save_model: bool = True) -> None:
+    def run(
+        self, last: PredictorStage, folder: RunFolder, header: Mapping[str, Any], *, save_model: bool = True
+    ) -> None:
         """Execute the plan that ends in ``last`` and leave a finished run's folder.
 
         Args:
@@ -163,7 +170,13 @@ class RunRecorder:
         predictors = self.stage.predictors(state, work)
         accuracies, absent = evaluate(self.stage, predictors, self.stage.problem, work.runtime)
         means = {name: _mean(values) for name, values in self.sums.items()}
-        measured = {"step": number, "epoch": self.stage.epoch(number), "mem_gb": work.runtime.memory_gb(), **means, **accuracies}
+        measured = {
+            "step": number,
+            "epoch": self.stage.epoch(number),
+            "mem_gb": work.runtime.memory_gb(),
+            **means,
+            **accuracies,
+        }
         if absent and self.stage.steps:
             save_predictors(self.folder.pending / f"step_{number}.safetensors", predictors)
         self.length = records.append(self.folder.results, {**self.header, **measured})
@@ -171,7 +184,10 @@ class RunRecorder:
         log.info("%s", row(measured, absent))
 
     def saved(self) -> dict[str, Any]:
-        return {"length": self.length, "sums": {name: [float(value) for value in values] for name, values in self.sums.items()}}
+        return {
+            "length": self.length,
+            "sums": {name: [float(value) for value in values] for name, values in self.sums.items()},
+        }
 
     def restore(self, saved: dict[str, Any]) -> None:
         self.length, self.sums = saved.get("length", 0), saved.get("sums", {})

@@ -69,7 +69,9 @@ def read_json(path: Path) -> Any:
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except (ValueError, UnicodeDecodeError) as error:
-        raise ArtifactError(f"The file {path} is damaged ({error}). Remove it and type the same command again.") from error
+        raise ArtifactError(
+            f"The file {path} is damaged ({error}). Remove it and type the same command again."
+        ) from error
 
 
 def sync_tree(folder: Path) -> None:

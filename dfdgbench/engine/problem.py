@@ -53,11 +53,11 @@ class Fingerprints:
 @dataclass(frozen=True, eq=False)
 class Problem:
     """Attributes:
-        sources, targets: domain indices.
-        network: the predictor that is trained and evaluated.
-        seed: DomainBed's run seed; drives the predictor stage.
-        steps: of the predictor stage, None for the algorithm's or the dataset's default.
-        checkpoint_freq: steps between records; None for the dataset's default, 0 for one at the end alone.
+    sources, targets: domain indices.
+    network: the predictor that is trained and evaluated.
+    seed: DomainBed's run seed; drives the predictor stage.
+    steps: of the predictor stage, None for the algorithm's or the dataset's default.
+    checkpoint_freq: steps between records; None for the dataset's default, 0 for one at the end alone.
     """
 
     dataset: Dataset
@@ -146,7 +146,11 @@ def choose_domains(
         sources = tuple(dict.fromkeys(metadata.index(env) for env in train_envs))
     shared = sorted(set(sources) & set(targets))
     if shared:
-        raise ConfigError(f"The domains {', '.join(metadata.domains[i] for i in shared)} are both trained on and held out.")
+        raise ConfigError(
+            f"The domains {', '.join(metadata.domains[i] for i in shared)} are both trained on and held out."
+        )
     if not sources:
-        raise ConfigError(f"No source domain is left: --test-envs holds out every domain of {metadata.name} ({metadata.numbered()}).")
+        raise ConfigError(
+            f"No source domain is left: --test-envs holds out every domain of {metadata.name} ({metadata.numbered()})."
+        )
     return sources, targets

@@ -97,7 +97,12 @@ class RunFolder:
         if time.monotonic() - self._told > _TICK:
             self._told = time.monotonic()
             self.say(
-                "running", stage=progress.title, step=progress.done, steps=progress.total, rate=progress.rate, left=progress.left
+                "running",
+                stage=progress.title,
+                step=progress.done,
+                steps=progress.total,
+                rate=progress.rate,
+                left=progress.left,
             )
 
     def finish(self, seconds: float) -> None:
@@ -112,7 +117,9 @@ class RunFolder:
         handler = logging.FileHandler(self.path / "out.txt")
         handler.setFormatter(logging.Formatter("%(message)s"))
         lease = Lease(self.path / "lease")
-        with lease.waiting(on_wait=lambda owner: log.info("waiting: the run is under way in another process (%s)", owner)):
+        with lease.waiting(
+            on_wait=lambda owner: log.info("waiting: the run is under way in another process (%s)", owner)
+        ):
             logging.getLogger("dfdgbench").addHandler(handler)
             try:
                 if not self.done:

@@ -93,4 +93,3 @@ class Work:
     def log(self, message: str) -> None:
         """A line for the person who watches."""
         log.info("%s: %s", self.stage.title, message)
-

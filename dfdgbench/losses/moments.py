@@ -84,8 +84,8 @@ def hinge_norm(d: Tensor, slack: Tensor, form: str) -> Tensor:
     Returns:
         [G].
     """
-    # relu and vector_norm, because clamp_min passes a gradient at the kink and sqrt of a sum of squares is NaN at the
-    # zero vector, where relaxed moments end up.
+    # Relaxed moments end up at the kink and at the zero vector. There relu and vector_norm have the gradient 0, while
+    # maximum passes half of it (clamp_min all of it in some versions) and the root of a sum of squares gives NaN.
     if form == "norm":
         if slack.dim() and slack.shape[-1] != 1:
             raise ValueError(f"the form 'norm' takes one slack a row, not one of shape {tuple(slack.shape)}")

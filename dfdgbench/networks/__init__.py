@@ -1,0 +1,1 @@
+"""Networks: backbones, small CNNs, what they are asked for, and taps on what enters their batch normalisation."""

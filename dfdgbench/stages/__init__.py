@@ -1,0 +1,1 @@
+"""Stages that several methods share: train a step-wise method, invert, fuse, distil, combine."""

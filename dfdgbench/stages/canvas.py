@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -74,19 +75,22 @@ class Pyramid(Canvas):
         return images + (images.clamp(0, 1) - images).detach()
 
     def parameter_groups(self) -> list[dict[str, Any]]:
-        return [{"params": [level], "lr": self.lr * share} for level, (_, share) in zip(self.levels, LEVELS, strict=True)]
+        return [
+            {"params": [level], "lr": self.lr * share} for level, (_, share) in zip(self.levels, LEVELS, strict=True)
+        ]
 
 
 def make_canvas(
-    kind: str, teacher: Network, count: int, size: int, chroma: float, lr: float, generator: torch.Generator
+    kind: str, teacher: Network, group: int, size: int, chroma: float, lr: float, generators: Sequence[torch.Generator]
 ) -> Canvas:
-    """A canvas of ``count`` images of ``size`` pixels, started from noise of the teacher's mean and deviation."""
+    """A canvas of ``group`` images of ``size`` pixels from each generator, started from noise of the teacher's mean and
+    deviation."""
     mean, std = teacher.mean.cpu()[:, None, None], teacher.std.cpu()[:, None, None]
+
+    def noise(side: int) -> Tensor:
+        return torch.cat([torch.randn(group, 3, side, side, generator=generator) for generator in generators])
+
     if kind == "pixels":
-        noise = torch.randn(count, 3, size, size, generator=generator)
-        return Pixels((noise * std + mean).clamp(0, 1))
-    levels = [
-        std * share * torch.randn(count, 3, max(1, size // part), max(1, size // part), generator=generator)
-        for part, share in LEVELS
-    ]
+        return Pixels((noise(size) * std + mean).clamp(0, 1))
+    levels = [std * share * noise(max(1, size // part)) for part, share in LEVELS]
     return Pyramid(mean.clone(), levels, size, chroma, lr)

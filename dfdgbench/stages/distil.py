@@ -30,7 +30,9 @@ class Distillation(Hparams):
 
     temperature: float = hparam(3.0, gt=0, doc="tau")
     direction: Literal["forward", "reverse"] = hparam("forward", doc="KL(p || S), or (as printed) KL(S || p)")
-    optimizer: Literal["adam", "sgd"] = hparam("adam", doc="Adam (paper), or SGD with Nesterov momentum 0.9 (released code)")
+    optimizer: Literal["adam", "sgd"] = hparam(
+        "adam", doc="Adam (paper), or SGD with Nesterov momentum 0.9 (released code)"
+    )
     lr: float = hparam(5e-5, small=case(1e-3), gt=0, doc="learning rate")
     weight_decay: float = hparam(0.0, ge=0, doc="weight decay")
     batch_size: int = hparam(256, gt=0, doc="images a step")
@@ -86,8 +88,15 @@ class Distil(PredictorStage):
 
     def facts(self) -> Mapping[str, Any]:
         network = self.problem.network
-        weights = [[dict(sorted(pool_set.teachers.items()))[i] for i in sorted(pool_set.teachers)] for pool_set in self.sets]
-        return {"network": network.name, "weights": weights_id(network), "steps": self.steps, "teacher_weights": weights}
+        weights = [
+            [dict(sorted(pool_set.teachers.items()))[i] for i in sorted(pool_set.teachers)] for pool_set in self.sets
+        ]
+        return {
+            "network": network.name,
+            "weights": weights_id(network),
+            "steps": self.steps,
+            "teacher_weights": weights,
+        }
 
     def epoch(self, step: int) -> float:
         return step * self.hparams.batch_size / self._images

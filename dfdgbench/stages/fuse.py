@@ -21,7 +21,9 @@ class Fusing(Synthesis):
     """What decides a fused shard."""
 
     epsilon: float = hparam(70.0, ge=0, le=100, doc="relaxation epsilon_CD in percent; 0 is none")
-    cross_ce: Literal["both", "a_only"] = hparam("both", doc="whose cross-entropy: both teachers', or (released code) a's")
+    cross_ce: Literal["both", "a_only"] = hparam(
+        "both", doc="whose cross-entropy: both teachers', or (released code) a's"
+    )
     target: Literal["cross", "stored", "none"] = hparam(
         "cross", doc="what a's moments are pulled to: b's images as a sees them (Eq. 2), a's stored statistics, nothing"
     )
@@ -47,7 +49,14 @@ class Fuse(Synthesise):
     hparams: Fusing
 
     def __init__(
-        self, a: Teacher, b: Teacher, images_of_b: PoolSet, problem: Problem, pair: tuple[int, int], hparams: Fusing, index: int = 0
+        self,
+        a: Teacher,
+        b: Teacher,
+        images_of_b: PoolSet,
+        problem: Problem,
+        pair: tuple[int, int],
+        hparams: Fusing,
+        index: int = 0,
     ) -> None:
         needed = images_of_b.shards if hparams.target == "cross" else ()
         super().__init__(problem, hparams, domains=pair, inputs=[a, b, *needed], index=index)
@@ -96,6 +105,7 @@ def fused_set(
     """D_g^{ab}: the images of an ordered pair, on which both teachers teach alike."""
     a, b = pair
     shards = tuple(
-        Fuse(teachers[a], teachers[b], inverted[b], problem, pair, size.shard(), index) for index in range(size.shards())
+        Fuse(teachers[a], teachers[b], inverted[b], problem, pair, size.shard(), index)
+        for index in range(size.shards())
     )
     return PoolSet(shards, {a: 0.5, b: 0.5})

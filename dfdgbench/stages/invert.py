@@ -44,7 +44,11 @@ class Invert(Synthesise):
         network: Network = work.input(self.teacher)
         reference = self._gaussian_moments(network, work)
         bands = network_bands(
-            stored_moments(network), reference, self.hparams.epsilon, self.hparams.form, self.hparams.first_bn_var_percentile
+            stored_moments(network),
+            reference,
+            self.hparams.epsilon,
+            self.hparams.form,
+            self.hparams.first_bn_var_percentile,
         )
         return [Guide(network, bands)]
 

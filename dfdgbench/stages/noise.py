@@ -42,7 +42,10 @@ class Noise(Shard):
     def finish(self, state: State, work: Work, folder: Path) -> Mapping[str, Any]:
         count, generator = self.hparams.images, work.generator("noise")
         draw = _textures if self.hparams.kind == "textures" else _gaussian
-        pool = Pool(quantise(draw(count, self.problem.image_size, generator)), labels_of(0, count, self.problem.network.num_classes))
+        pool = Pool(
+            quantise(draw(count, self.problem.image_size, generator)),
+            labels_of(0, count, self.problem.network.num_classes),
+        )
         save_pool(folder, pool)
         return describe(pool)
 

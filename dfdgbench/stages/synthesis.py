@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from dfdgbench.datasets.augment import apply_jitter, draw_jitter
+from dfdgbench.datasets.augment import Jitter, apply_jitter, draw_jitter
 from dfdgbench.engine.snapshots import State
 from dfdgbench.engine.stage import Metrics
 from dfdgbench.engine.work import Work
@@ -28,7 +28,8 @@ from dfdgbench.losses.schedules import warmup_cosine
 from dfdgbench.networks.base import Network
 from dfdgbench.networks.norm import check_batch_norm
 from dfdgbench.networks.taps import Taps
-from dfdgbench.stages.canvas import Canvas, make_canvas
+from dfdgbench.seeds import generator
+from dfdgbench.stages.canvas import make_canvas
 from dfdgbench.stages.pool import Pool, Shard, describe, labels_of, quantise, save_pool
 
 Form = Literal["norm", "channel", "channel-scaled"]
@@ -53,9 +54,13 @@ class Synthesis(Hparams):
     jitter: int | None = hparam(None, ge=0, doc="largest shift in pixels; by image size where not given")
     erase: float = hparam(0.5, ge=0, le=1, doc="probability of erasing a box")
     keep: Literal["last", "best"] = hparam("last", doc="which iterate is kept: the last, or that of the lowest loss")
-    canvas: Literal["pixels", "pyramid"] = hparam("pixels", doc="what is optimised: pixels, or a pyramid of low chroma (not the paper's)")
+    canvas: Literal["pixels", "pyramid"] = hparam(
+        "pixels", doc="what is optimised: pixels, or a pyramid of low chroma (not the paper's)"
+    )
     chroma: float = hparam(0.3, gt=0, le=1, doc="share of colour that the pyramid keeps")
-    required_accuracy: float = hparam(90.0, ge=0, le=100, doc="the teachers' accuracy on the set, in percent, below which it is refused")
+    required_accuracy: float = hparam(
+        90.0, ge=0, le=100, doc="the teachers' accuracy on the set, in percent, below which it is refused"
+    )
 
 
 class SetSize(Synthesis):
@@ -111,17 +116,23 @@ class Synthesise(Shard):
                 check_batch_norm(guide.teacher, self.problem.network.name)
         hparams, size = self.hparams, self.problem.image_size
         groups, count = hparams.groups_per_shard, hparams.groups_per_shard * hparams.group
-        jitter = draw_jitter(
-            hparams.steps,
-            groups,
-            size,
-            default_jitter(size) if hparams.jitter is None else hparams.jitter,
-            self.problem.metadata.hflip,
-            hparams.erase,
-            work.generator("jitter"),
+        shift = default_jitter(size) if hparams.jitter is None else hparams.jitter
+        flip = self.problem.metadata.hflip
+        jitter = Jitter.join(
+            [
+                draw_jitter(hparams.steps, 1, size, shift, flip, hparams.erase, draw)
+                for draw in self._generators("jitter")
+            ]
         )
-        canvas = make_canvas(hparams.canvas, guides[0].teacher, count, size, hparams.chroma, hparams.lr, work.generator("noise"))
-        canvas.to(work.device)
+        canvas = make_canvas(
+            hparams.canvas,
+            guides[0].teacher,
+            hparams.group,
+            size,
+            hparams.chroma,
+            hparams.lr,
+            self._generators("noise"),
+        ).to(work.device)
         labels = labels_of(self.index * count, count, self.problem.network.num_classes)
         return State(
             canvas=canvas,
@@ -129,9 +140,15 @@ class Synthesise(Shard):
             best=torch.full((count, 3, size, size), 0.5, device=work.device),
             best_loss=torch.full((groups,), float("inf"), device=work.device),
             _labels=labels.to(work.device),
-            _jitter=jitter,
+            _jitter=jitter.to(work.device),
             _guides=guides,
         )
+
+    def _generators(self, purpose: str) -> list[torch.Generator]:
+        """One generator a group, by the group's number in the whole set: how groups are cut into shards is no matter."""
+        first = self.index * self.hparams.groups_per_shard
+        numbers = range(first, first + self.hparams.groups_per_shard)
+        return [generator(self.problem.trial_seed, self.kind, self.domains, number, purpose) for number in numbers]
 
     def step(self, state: State, work: Work, number: int) -> Metrics:
         hparams = self.hparams
@@ -153,7 +170,9 @@ class Synthesise(Shard):
         """Every term for every group, each [G]; ``loss`` is their weighted sum (DEKAN Eq. 1, 4)."""
         hparams = self.hparams
         images: Tensor = state.canvas()
-        grouped = apply_jitter(images.view(hparams.groups_per_shard, hparams.group, *images.shape[1:]), state._jitter, number)
+        grouped = apply_jitter(
+            images.view(hparams.groups_per_shard, hparams.group, *images.shape[1:]), state._jitter, number
+        )
         seen = work.runtime.images(grouped.flatten(0, 1))
         tv_l2, tv_l1 = total_variation(grouped)
         norm = image_norm(grouped)
@@ -221,6 +240,3 @@ def accuracy_on(teacher: nn.Module, pool: Pool, work: Work) -> float:
     with torch.no_grad():
         found = [teacher(work.runtime.images(images)).argmax(1).cpu() for images in pool.batches(256, work.device)]
     return float((torch.cat(found) == pool.labels).float().mean())
-
-
-__all__ = ["Canvas", "Guide", "SetSize", "Synthesis", "Synthesise", "accuracy_on"]

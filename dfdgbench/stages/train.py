@@ -148,7 +148,9 @@ class Train(PredictorStage):
             )
             for read in self._feeds_from
         ]
-        return State(moving=Moving(algorithm), best={}, best_accuracy=-1.0, _algorithm=algorithm, _feeds=feeds, _streams=None)
+        return State(
+            moving=Moving(algorithm), best={}, best_accuracy=-1.0, _algorithm=algorithm, _feeds=feeds, _streams=None
+        )
 
     def _hflip(self, read: Read) -> bool | None:
         return None
@@ -223,7 +225,9 @@ class Teaching(Hparams):
         "validation", doc="which weights are released: the best on the domain's own validation split, or the last"
     )
     data_augmentation: bool = hparam(True, doc="DomainBed's augmentation, where the dataset has one")
-    hflip_domains: tuple[str, ...] = hparam((), doc="domains whose training images are mirrored though the dataset says no")
+    hflip_domains: tuple[str, ...] = hparam(
+        (), doc="domains whose training images are mirrored though the dataset says no"
+    )
     resnet_dropout: float = hparam(0.0, ge=0, lt=1, doc="dropout of the features")
     class_balanced: bool = hparam(False, doc="draw every class equally often")
     freeze_bn: bool = hparam(False, doc="keep batch normalisation at its initial statistics")
@@ -258,4 +262,3 @@ class Teacher(Train):
     def _hflip(self, read: Read) -> bool | None:
         taught: Teaching = self.hparams  # type: ignore[assignment]
         return True if self.problem.domain_name(read.domain) in taught.hflip_domains else None
-

@@ -45,7 +45,9 @@ class SweepFolder:
 
     def _content(self) -> dict[str, Any]:
         if not self.file.exists():
-            raise ConfigError(f"{self.path} is no sweep's folder: it has no sweep.json. `dfdgbench sweep launch` makes one.")
+            raise ConfigError(
+                f"{self.path} is no sweep's folder: it has no sweep.json. `dfdgbench sweep launch` makes one."
+            )
         content: dict[str, Any] = read_json(self.file)
         return content
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -59,8 +59,10 @@ def runs_of(
     """
     hparams = flatten(hparams or {})
     _check_names(spec, datasets, algorithms)
-    chosen = [(i, part) for i, part in enumerate(spec.parts) if not part.quoted and (not datasets or part.dataset in datasets)]
-    _check_hparams(spec, hparams, algorithms)
+    chosen = [
+        (i, part) for i, part in enumerate(spec.parts) if not part.quoted and (not datasets or part.dataset in datasets)
+    ]
+    _check_overrides(spec, (options or {}).get("preset"), hparams, algorithms)
     runs = []
     for trial in range(trials or spec.trials):
         for i, part in chosen:
@@ -92,7 +94,9 @@ def _config(
 ) -> RunConfig:
     algorithm = ALGORITHMS.get(row.algorithm)
     known = set(algorithm.Hparams.names())
-    overrides = merged(*map(flatten, (spec.hparams, part.hparams, row.hparams)), hparams)
+    general = merged(*map(flatten, (spec.hparams, part.hparams)))
+    overrides = {name: value for name, value in general.items() if name in known} | flatten(row.hparams)
+    overrides |= {name: value for name, value in hparams.items() if name in known}
     config = RunConfig.make(
         **merged(
             spec.options,
@@ -105,7 +109,7 @@ def _config(
                 "data_dir": data_dir,
                 "test_envs": [env],
                 "trial_seed": trial,
-                "hparams": {name: value for name, value in overrides.items() if name in known},
+                "hparams": overrides,
             },
         )
     )
@@ -128,15 +132,27 @@ def _check_names(spec: TableSpec, datasets: Sequence[str], algorithms: Sequence[
             raise unknown(f"row of the table '{spec.name}'", name, rows)
 
 
-def _check_hparams(spec: TableSpec, hparams: Mapping[str, Any], algorithms: Sequence[str]) -> None:
+def _check_overrides(
+    spec: TableSpec, preset: str | None, hparams: Mapping[str, Any], algorithms: Sequence[str]
+) -> None:
     """An override that no row knows is a mistake; one that some rows know is meant for these."""
     rows = [row for row in spec.rows if not algorithms or row.algorithm in algorithms or row.label in algorithms]
-    known = list(dict.fromkeys(name for row in rows for name in ALGORITHMS.get(row.algorithm).Hparams.names()))
-    for name in merged(spec.hparams, hparams):
-        if name not in known and name in hparams:
-            raise HparamError(str(unknown("hyper-parameter of any row of the table", name, known)))
     if not rows:
         raise ConfigError(f"No row of the table '{spec.name}' is left.")
+    for names, chosen in ((hparams, rows), (flatten(spec.hparams), spec.rows)):
+        _check_known(names, chosen)
+    for part in spec.parts:
+        _check_known(flatten(part.hparams), spec.rows)
+    presets = list(dict.fromkeys(name for row in rows for name in ALGORITHMS.get(row.algorithm).presets))
+    if preset is not None and preset not in presets:
+        raise unknown("preset of any row of the table", preset, presets)
+
+
+def _check_known(names: Iterable[str], rows: Sequence[Row]) -> None:
+    known = list(dict.fromkeys(name for row in rows for name in ALGORITHMS.get(row.algorithm).Hparams.names()))
+    for name in names:
+        if name not in known:
+            raise HparamError(str(unknown("hyper-parameter of any row of the table", name, known)))
 
 
 def with_data_dir(run: SweepRun, data_dir: str | None) -> SweepRun:

@@ -62,7 +62,10 @@ class SweepPlan:
             by_kind[stage.kind].append(stage)
         rows = []
         for kind, stages in by_kind.items():
-            sets = {(stage.problem.metadata.name, stage.problem.trial_seed, stage.domains, str(stage.identity["hparams"])) for stage in stages}
+            sets = {
+                (stage.problem.metadata.name, stage.problem.trial_seed, stage.domains, str(stage.identity["hparams"]))
+                for stage in stages
+            }
             rows.append(
                 {
                     "stage": kind,
@@ -76,8 +79,14 @@ class SweepPlan:
         done = sum(run.run_id in self.there for run in self.runs)
         left = [task for task in self.tasks if task.stage is None]
         rows.append(
-            {"stage": "run", "sets": len(self.runs), "stages": len(self.runs), "there": done, "unshared": len(self.runs),
-             "seconds": self._run_estimate(left)}
+            {
+                "stage": "run",
+                "sets": len(self.runs),
+                "stages": len(self.runs),
+                "there": done,
+                "unshared": len(self.runs),
+                "seconds": self._run_estimate(left),
+            }
         )
         return rows
 

@@ -51,7 +51,7 @@ def attempt(config: RunConfig, execution: Execution, folder: str, stage_key: str
         return perform(config, execution, folder, stage_key), "", ""
     except DfdgbenchError as error:
         return 0.0, str(error), ""
-    except BaseException as error:  # noqa: BLE001 - whatever it is, it is the front process's to tell
+    except BaseException as error:
         return 0.0, f"{type(error).__name__}: {error}", traceback.format_exc()
 
 

@@ -1,0 +1,1 @@
+"""Tables: a YAML file a table, the published numbers, and their validated form. No torch."""

@@ -1,0 +1,1 @@
+"""Tasks: how a batch is scored while training and when it is evaluated, and under which record keys."""

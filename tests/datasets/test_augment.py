@@ -37,8 +37,10 @@ class TestBatchAugment:
     def test_keeps_shape_type_and_range(self) -> None:
         images = random_images(16, 3, 9, 12, dtype=torch.float32).round()
         out = EVERYTHING(images, seeded())
-        assert out.shape == images.shape and out.dtype == torch.float32
-        assert out.min() >= 0 and out.max() <= 1
+        assert out.shape == images.shape
+        assert out.dtype == torch.float32
+        assert out.min() >= 0
+        assert out.max() <= 1
         assert EVERYTHING(images[:0], seeded()).shape == (0, 3, 9, 12)
 
     def test_draws_from_the_given_generator_alone(self) -> None:
@@ -46,7 +48,8 @@ class TestBatchAugment:
         before = torch.get_rng_state()
         first, again, other = (EVERYTHING(images, seeded(seed)) for seed in (1, 1, 2))
         assert torch.equal(torch.get_rng_state(), before)
-        assert torch.equal(first, again) and not torch.equal(first, other)
+        assert torch.equal(first, again)
+        assert not torch.equal(first, other)
 
     def test_leaves_its_input_alone(self) -> None:
         images = random_images(8, 3, 8, 8)
@@ -103,7 +106,8 @@ class TestBatchAugment:
         out = BatchAugment(jitter=0.3, grayscale=0.0)(flat, seeded())
         factors = out[:, 0, 0, 0] / 0.5
         assert (out - out[:, :1, :1, :1]).abs().max() < 1e-4
-        assert 0.7 - 1e-3 < factors.min() < 0.72 and 1.28 < factors.max() < 1.3 + 1e-3
+        assert 0.7 - 1e-3 < factors.min() < 0.72
+        assert 1.28 < factors.max() < 1.3 + 1e-3
 
     def test_grey_images_have_no_hue_to_turn(self) -> None:
         grey = random_images(8, 1, 4, 4).expand(8, 3, 4, 4)
@@ -163,15 +167,19 @@ class TestCrop:
         top, bottom = (out[:, 0, row, 0] * size for row in (0, -1))
         left, right = (out[:, 1, 0, column] * size for column in (0, -1))
         tall, wide = bottom - top + 1, right - left + 1
-        assert torch.allclose(tall, tall.round(), atol=1e-6) and torch.allclose(left, left.round(), atol=1e-6)
+        assert torch.allclose(tall, tall.round(), atol=1e-6)
+        assert torch.allclose(left, left.round(), atol=1e-6)
         area = tall * wide / size**2
-        assert area.min() > 0.28 and area.max() < 0.62
+        assert area.min() > 0.28
+        assert area.max() < 0.62
         assert area.mean() == pytest.approx(0.45, abs=0.01)
         shape = wide / tall
-        assert shape.min() > 0.7 and shape.max() < 1.43
+        assert shape.min() > 0.7
+        assert shape.max() < 1.43
         assert shape.log().mean() == pytest.approx(0, abs=0.015)
         assert (top / (size - tall)).mean() == pytest.approx(0.5, abs=0.03)
-        assert top.min() == pytest.approx(0, abs=1e-6) and bottom.max() == pytest.approx(size - 1, abs=1e-6)
+        assert top.min() == pytest.approx(0, abs=1e-6)
+        assert bottom.max() == pytest.approx(size - 1, abs=1e-6)
 
 
 class TestColoursAreTorchvisions:
@@ -207,7 +215,8 @@ class TestDrawJitter:
         jitter = draw_jitter(500, 3, size=16, max_shift=2, flip=True, erase=0.5, generator=seeded())
         assert jitter.dy.shape == jitter.dx.shape == jitter.flip.shape == (500, 3)
         assert jitter.box.shape == (500, 3, 4)
-        assert {jitter.dy.dtype, jitter.dx.dtype, jitter.box.dtype} == {torch.int64} and jitter.flip.dtype == torch.bool
+        assert {jitter.dy.dtype, jitter.dx.dtype, jitter.box.dtype} == {torch.int64}
+        assert jitter.flip.dtype == torch.bool
         assert set(jitter.dy.flatten().tolist()) == set(jitter.dx.flatten().tolist()) == {-2, -1, 0, 1, 2}
         assert not torch.equal(jitter.dy, jitter.dx)
         assert jitter.flip.double().mean() == pytest.approx(0.5, abs=0.05)
@@ -219,14 +228,20 @@ class TestDrawJitter:
         top, left, tall, wide = box.unbind(1)
         assert (tall > 0).double().mean() > 0.999
         top, left, tall, wide = (value[tall > 0] for value in (top, left, tall, wide))
-        assert (top >= 0).all() and (left >= 0).all()
-        assert (top + tall <= size).all() and (left + wide <= size).all()
-        assert (top + tall).max() > 0.98 * size and (left + wide).max() > 0.98 * size
-        assert tall.max() < size and wide.max() < size
+        assert (top >= 0).all()
+        assert (left >= 0).all()
+        assert (top + tall <= size).all()
+        assert (left + wide <= size).all()
+        assert (top + tall).max() > 0.98 * size
+        assert (left + wide).max() > 0.98 * size
+        assert tall.max() < size
+        assert wide.max() < size
         area, aspect = tall * wide / size**2, tall / wide
-        assert area.min() > 0.0199 and area.max() < 0.3301
+        assert area.min() > 0.0199
+        assert area.max() < 0.3301
         assert area.mean() == pytest.approx((0.02 + 0.33) / 2, abs=0.01)
-        assert 0.2999 < aspect.min() < 0.303 and 3.27 < aspect.max() < 3.3001
+        assert 0.2999 < aspect.min() < 0.303
+        assert 3.27 < aspect.max() < 3.3001
         assert aspect.log().mean() == pytest.approx(math.log(0.3 * 3.3) / 2, abs=0.05)
 
     def test_a_box_is_lower_and_narrower_than_the_image(self) -> None:
@@ -236,11 +251,15 @@ class TestDrawJitter:
     def test_options_that_are_off_are_off_and_leave_the_other_draws(self) -> None:
         full = draw_jitter(50, 2, 16, 2, flip=True, erase=1.0, generator=seeded())
         bare = draw_jitter(50, 2, 16, 2, flip=False, erase=0.0, generator=seeded())
-        assert not bare.flip.any() and not bare.box.any()
-        assert torch.equal(bare.dy, full.dy) and torch.equal(bare.dx, full.dx)
+        assert not bare.flip.any()
+        assert not bare.box.any()
+        assert torch.equal(bare.dy, full.dy)
+        assert torch.equal(bare.dx, full.dx)
         unmoved = draw_jitter(50, 2, 16, 0, flip=True, erase=1.0, generator=seeded())
-        assert not unmoved.dy.any() and not unmoved.dx.any()
-        assert torch.equal(unmoved.flip, full.flip) and torch.equal(unmoved.box, full.box)
+        assert not unmoved.dy.any()
+        assert not unmoved.dx.any()
+        assert torch.equal(unmoved.flip, full.flip)
+        assert torch.equal(unmoved.box, full.box)
 
     def test_a_groups_schedule_does_not_depend_on_later_groups(self) -> None:
         one, three = (draw_jitter(20, groups, 16, 2, True, 0.5, seeded(4)) for groups in (1, 3))
@@ -313,4 +332,5 @@ class TestApplyJitter:
         jitter = Jitter.join([still(1, 1, 1, -2, True, (0, 1, 2, 2)), still(1, 1, -1, 1)])
         assert torch.autograd.gradcheck(lambda x: apply_jitter(x, jitter, 0), images)
         (gradient,) = torch.autograd.grad(apply_jitter(images, jitter, 0).sum(), images)
-        assert gradient[0].sum() == 2 * (20 - 4) and torch.equal(gradient[1], torch.ones_like(gradient[1]))
+        assert gradient[0].sum() == 2 * (20 - 4)
+        assert torch.equal(gradient[1], torch.ones_like(gradient[1]))

@@ -62,7 +62,8 @@ def test_a_teacher_of_weight_zero_contributes_exactly_nothing(garbage: float) ->
     p = teacher_targets(logits, FIRST, 2.0)
     assert torch.equal(p, torch.softmax(logits[0] / 2, -1))
     (gradient,) = torch.autograd.grad(p[:, 0].sum(), logits)
-    assert gradient[0].isfinite().all() and torch.equal(gradient[1], torch.zeros(1, 2, dtype=torch.float64))
+    assert gradient[0].isfinite().all()
+    assert torch.equal(gradient[1], torch.zeros(1, 2, dtype=torch.float64))
 
 
 def test_every_image_has_its_own_teachers() -> None:
@@ -102,7 +103,9 @@ def test_a_target_that_underflowed_stays_finite(direction: str) -> None:
     student = torch.zeros(1, 2, requires_grad=True)
     loss = distillation_loss(student, p, 1.0, direction)
     (gradient,) = torch.autograd.grad(loss, student)
-    assert loss.isfinite() and loss > 0 and gradient.isfinite().all()
+    assert loss.isfinite()
+    assert loss > 0
+    assert gradient.isfinite().all()
 
 
 def test_temperature_keeps_the_scale_of_the_gradient() -> None:

@@ -56,7 +56,9 @@ def test_percentile_is_linear_between_channels(percent: float, slack: float) -> 
 
 def test_zero_per_cent_is_no_relaxation_and_not_the_smallest_difference() -> None:
     slack = percentile_slack(tensor(1, 2, 3, 4), 0)
-    assert slack.shape == () and slack.dtype == DOUBLE and slack.item() == 0
+    assert slack.shape == ()
+    assert slack.dtype == DOUBLE
+    assert slack.item() == 0
     assert percentile_slack(tensor(1, 2, 3, 4), 1e-9).item() == pytest.approx(1)
 
 
@@ -109,7 +111,8 @@ def test_unknown_form_is_named() -> None:
 def test_unrelaxed_loss_of_a_batch_by_hand() -> None:
     images = torch.tensor([[[[1.0, 3.0]], [[0.0, 0.0]]], [[[5.0, 7.0]], [[2.0, 4.0]]]], dtype=DOUBLE)
     mean, var = moments_of(images[None])
-    assert mean.tolist() == [[4, 1.5]] and var.tolist() == [[5, 2.75]]
+    assert mean.tolist() == [[4, 1.5]]
+    assert var.tolist() == [[5, 2.75]]
     stored = (tensor(1, 2), tensor(1, 1))
     none = tensor(0).squeeze()
     assert hinge_norm(mean - stored[0], none, "norm").tolist() == pytest.approx([3.041381], abs=1e-6)

@@ -43,7 +43,8 @@ def test_every_direction_counts_once() -> None:
 def test_constant_images_have_neither_variation_nor_gradient(value: float) -> None:
     images = torch.full((2, 3, 3, 4, 4), value, requires_grad=True)
     l2, l1 = total_variation(images)
-    assert l2.tolist() == [0, 0] and l1.tolist() == [0, 0]
+    assert l2.tolist() == [0, 0]
+    assert l1.tolist() == [0, 0]
     (gradient,) = torch.autograd.grad((l2 + l1).sum(), images)
     assert torch.equal(gradient, torch.zeros_like(images))
 

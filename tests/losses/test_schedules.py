@@ -24,8 +24,11 @@ def test_cosine_is_half_way_in_the_middle() -> None:
 
 def test_rises_then_falls_and_never_leaves_its_range() -> None:
     rates = [warmup_cosine(step, 60, 0.2, 20) for step in range(60)]
-    assert rates[:20] == sorted(rates[:20]) and rates[20:] == sorted(rates[20:], reverse=True)
-    assert len(set(rates[20:])) == 40 and max(rates) == 0.2 and min(rates) >= 0.2 * 0.01
+    assert rates[:20] == sorted(rates[:20])
+    assert rates[20:] == sorted(rates[20:], reverse=True)
+    assert len(set(rates[20:])) == 40
+    assert max(rates) == 0.2
+    assert min(rates) >= 0.2 * 0.01
 
 
 def test_without_warmup_the_first_step_has_the_full_rate() -> None:

@@ -73,7 +73,9 @@ class Local(Launcher):
                     pool = self._pool(jobs, gpus, sweep)
         except KeyboardInterrupt as error:
             pool.shutdown(wait=True, cancel_futures=True)
-            raise Interrupted("Stopped; what was under way has left snapshots. The same command goes on from them.", 2) from error
+            raise Interrupted(
+                "Stopped; what was under way has left snapshots. The same command goes on from them.", 2
+            ) from error
         finally:
             bar.close()
         pool.shutdown()
@@ -90,7 +92,13 @@ class Local(Launcher):
         return ProcessPoolExecutor(jobs, context, initialise, (names, str(sweep.path / "logs")))
 
     def _round(
-        self, board: _Board, pool: ProcessPoolExecutor, jobs: int, sweep: SweepFolder, execution: Execution, bar: tqdm[Any]
+        self,
+        board: _Board,
+        pool: ProcessPoolExecutor,
+        jobs: int,
+        sweep: SweepFolder,
+        execution: Execution,
+        bar: tqdm[Any],
     ) -> None:
         """Fill the pool, wait for one task to end, note how."""
         for task in board.ready(jobs - len(board.under_way)):
@@ -105,7 +113,9 @@ class Local(Launcher):
         key = task.id if task.stage is not None else None
         return pool.submit(attempt, task.run.config, execution, str(sweep.folder(task.run).path), key)
 
-    def _after_crash(self, board: _Board, gpus: list[str], sweep: SweepFolder, execution: Execution, bar: tqdm[Any]) -> None:
+    def _after_crash(
+        self, board: _Board, gpus: list[str], sweep: SweepFolder, execution: Execution, bar: tqdm[Any]
+    ) -> None:
         """Try again what was under way, each task alone in a process of its own."""
         suspects = list(board.under_way.values())
         board.under_way.clear()
@@ -129,4 +139,3 @@ class Local(Launcher):
             log.info("[%d/%d] %s: %.1f s", len(board.ended), bar.total, task.title, seconds)
         else:
             bar.set_postfix_str(f"{task.title}: {seconds:.1f} s at {time.strftime('%H:%M:%S')}")
-

@@ -1,0 +1,68 @@
+"""The commands that make what a table still lacks."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from dfdgbench.engine.config import RunConfig
+from dfdgbench.tables import spec as specs
+
+_ALWAYS = ("algorithm", "dataset", "test_envs", "trial_seed")
+_DEFAULTS = RunConfig().model_dump()
+
+
+def train(config: Mapping[str, Any], folder: Path, execution: Mapping[str, Any]) -> str:
+    """``dfdgbench train`` with the run's options, into its folder of the sweep.
+
+    Args:
+        config: the run's ``RunConfig``, as sweep.json holds it.
+        execution: the sweep's, as sweep.json holds it; where its artifacts are is passed on.
+    """
+    words = ["dfdgbench", "train"]
+    for name in (*_ALWAYS, *(name for name in _DEFAULTS if name not in _ALWAYS)):
+        given = config.get(name, _DEFAULTS[name])
+        if name in _ALWAYS or given != _DEFAULTS[name]:
+            words += _flag(name, given)
+    return shlex.join([*words, *_artifacts(execution), "--output-dir", str(folder)])
+
+
+def evaluate(config: Mapping[str, Any], folder: Path) -> str:
+    """``dfdgbench evaluate --pending``, for a run that was trained where its test data was not."""
+    data = ["--data-dir", str(config["data_dir"])] if config.get("data_dir") else []
+    return shlex.join(["dfdgbench", "evaluate", str(folder), "--pending", *data])
+
+
+def launch(spec: specs.TableSpec, sweep: Path, content: Mapping[str, Any]) -> str:
+    """The command that launches what is left of the sweep: the recorded one where there is one.
+
+    Args:
+        content: sweep.json.
+    """
+    recorded = str(content.get("command", ""))
+    if recorded.startswith("dfdgbench sweep launch "):
+        return recorded
+    table = spec.name if spec.name in specs.names() else f"{spec.name}.yaml"
+    folders = {entry["config"].get("data_dir") for entry in content.get("runs", [])} - {None}
+    data = ["--data-dir", *sorted(folders)] if len(folders) == 1 else []
+    words = ["dfdgbench", "sweep", "launch", table, *data, *_artifacts(content.get("execution", {})), "--output-dir", str(sweep)]
+    return shlex.join(words)
+
+
+def _flag(name: str, given: Any) -> list[str]:
+    flag = f"--{name.replace('_', '-')}"
+    if isinstance(given, bool):
+        return [flag] if given else []
+    if isinstance(given, dict):
+        return [flag, json.dumps(given, sort_keys=True)]
+    if isinstance(given, list | tuple):
+        return [flag, *map(str, given)]
+    return [flag, str(given)]
+
+
+def _artifacts(execution: Mapping[str, Any]) -> list[str]:
+    given = execution.get("artifacts")
+    return ["--artifacts", str(given)] if given and given != "artifacts" else []

@@ -1,0 +1,1 @@
+"""Selection rules, each registered where it is defined."""
