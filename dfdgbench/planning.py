@@ -51,7 +51,7 @@ class Plan:
         except DfdgbenchError as error:
             found.append(str(error))
         for stage in walk(self.last):
-            if stage.absent and not Store(self.execution.artifacts).path(stage.address).exists():
+            if stage.blind:
                 found.append(_absence(stage))
         return list(dict.fromkeys(found))
 

@@ -72,13 +72,13 @@ def run(options: argparse.Namespace) -> int:
         raise ConfigError(
             f"'{name}' cannot be a class's name. Letters, digits and _ are allowed, no digit first: MyMethod."
         )
+    path = options.folder / f"{name.lower()}.py"
+    if path.exists():
+        raise ConfigError(f"The file {path} exists already. Choose another name, or --folder.")
     if keyword.iskeyword(name) or keyword.iskeyword(name.lower()) or importlib.util.find_spec(name.lower()) is not None:
         raise ConfigError(
             f"'{name}' would be a file {name.lower()}.py, which Python cannot import by that name. Choose another name."
         )
-    path = options.folder / f"{name.lower()}.py"
-    if path.exists():
-        raise ConfigError(f"The file {path} exists already. Choose another name, or --folder.")
     options.folder.mkdir(parents=True, exist_ok=True)
     path.write_text(TEMPLATE.format(name=name), encoding="utf-8")
     target = f"{path.stem}:{name}"

@@ -25,7 +25,7 @@ from dfdgbench.engine.runtime import Runtime
 from dfdgbench.engine.snapshots import State
 from dfdgbench.engine.stage import Metrics, PredictorStage, Stage
 from dfdgbench.engine.work import Work
-from dfdgbench.errors import ArtifactError, DataError
+from dfdgbench.errors import ArtifactError
 
 log = logging.getLogger("dfdgbench")
 
@@ -50,7 +50,8 @@ class Engine:
             found = self._find(stage)
             if found is not None:
                 return found
-            self._check_present(stage)
+            if stage.blind:
+                _tell_what_is_missing(stage)
             for given in stage.inputs:
                 self.ensure(given, tick)
             lease = self.store.lease(stage.address)
@@ -70,15 +71,6 @@ class Engine:
             aside = self.store.set_aside(stage.address)
             log.warning("%s It was moved to %s and is made anew.", error, aside)
             return None
-
-    def _check_present(self, stage: Stage) -> None:
-        if stage.absent:
-            stage.problem.split(
-                stage.reads[0].domain, stage.reads[0].split
-            )  # raises the error that says what is missing
-            raise DataError(
-                f"The data that '{stage.title}' reads is not here, and its artifact is not in {self.store.root}."
-            )
 
     def _make(self, stage: Stage, tick: Any) -> None:
         began = time.perf_counter()
@@ -204,6 +196,12 @@ def row(measured: Mapping[str, Any], absent: list[str]) -> str:
         if name.startswith("env") and name.endswith("_acc") and value == value
     ]
     return "  ".join(parts) + (f"  (not evaluated, no data: {', '.join(absent)})" if absent else "")
+
+
+def _tell_what_is_missing(stage: Stage) -> None:
+    """Raise the ``DataError`` of the first split that the stage reads and that is not here."""
+    for given in stage.reads:
+        stage.problem.split(given.domain, given.split)
 
 
 def _mean(values: list[Any]) -> float:

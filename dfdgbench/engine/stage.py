@@ -139,11 +139,14 @@ class Stage(ABC):
         return Address(self.kind, f"{self.problem.metadata.name}-{slug}-{self.index}".replace("/", "-"), self.key)
 
     @property
+    def blind(self) -> bool:
+        """Whether the stage itself reads data that is neither here nor remembered."""
+        return any(read["fingerprint"].startswith("absent:") for read in self.identity["reads"])
+
+    @cached_property
     def absent(self) -> bool:
-        """Whether the stage reads data that is neither here nor remembered, so that its key is not known."""
-        return any(read["fingerprint"].startswith("absent:") for read in self.identity["reads"]) or any(
-            stage.absent for stage in self.inputs
-        )
+        """Whether its key is not known, because it, or a stage before it, is blind."""
+        return self.blind or any(stage.absent for stage in self.inputs)
 
 
 class PredictorStage(Stage):

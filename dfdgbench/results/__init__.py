@@ -1,1 +1,1 @@
-"""Results: records to a tidy frame, to a selection, to tables, to text. Nothing here imports torch or reads an image."""
+"""Results: records to a tidy frame, to a selection, to tables, to text. Nothing here imports torch."""

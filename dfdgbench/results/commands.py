@@ -48,7 +48,16 @@ def launch(spec: specs.TableSpec, sweep: Path, content: Mapping[str, Any]) -> st
     table = spec.name if spec.name in specs.names() else f"{spec.name}.yaml"
     folders = {entry["config"].get("data_dir") for entry in content.get("runs", [])} - {None}
     data = ["--data-dir", *sorted(folders)] if len(folders) == 1 else []
-    words = ["dfdgbench", "sweep", "launch", table, *data, *_artifacts(content.get("execution", {})), "--output-dir", str(sweep)]
+    words = [
+        "dfdgbench",
+        "sweep",
+        "launch",
+        table,
+        *data,
+        *_artifacts(content.get("execution", {})),
+        "--output-dir",
+        str(sweep),
+    ]
     return shlex.join(words)
 
 

@@ -37,8 +37,10 @@ def records(folder: str | Path, *, include_unfinished: bool = False) -> pd.DataF
 
 
 def runs(folder: str | Path) -> pd.DataFrame:
-    """One row a run: ``run`` (its name), ``state``, ``folder``, ``config`` (config.json, {} for DomainBed's), ``records``
-    (how many), ``notes``. A run that a sweep has planned and nobody has started is "absent"."""
+    """One row a run: ``run`` (its name), ``state``, ``folder``, ``config``, ``records`` (how many), ``notes``.
+
+    ``config`` is config.json, {} for DomainBed's. A run that a sweep has planned and nobody has started is "absent".
+    """
     rows = [
         {
             "run": run.name,

@@ -47,8 +47,8 @@ class Numbers:
         where = f"the part '{part.title}': '{method}', column '{column}', of {part.published and part.published.file}"
         if column not in columns:
             raise ConfigError(
-                f"A published number has no place in {where}. The part's columns: {listing(columns)}. Name the column in "
-                "'columns' or 'average', or narrow 'where'."
+                f"A published number has no place in {where}. The part's columns: {listing(columns)}. Name the column "
+                "in 'columns' or 'average', or narrow 'where'."
             )
         if (method, column) in self._cells:
             raise ConfigError(f"Two published numbers have the same place in {where}. Narrow 'where'.")
@@ -56,9 +56,6 @@ class Numbers:
             self.methods.append(method)
         if row["value"]:
             self._cells[method, column] = Printed(float(row["value"]), _text(row))
-
-    def __len__(self) -> int:
-        return len(self._cells)
 
 
 def labels(part: Part) -> list[str]:
@@ -69,7 +66,9 @@ def labels(part: Part) -> list[str]:
 def _selected(published: Selection) -> Iterator[dict[str, str]]:
     path = PUBLISHED / published.file
     if not path.is_file():
-        raise unknown("file of published numbers", published.file, sorted(found.name for found in PUBLISHED.glob("*.csv")))
+        raise unknown(
+            "file of published numbers", published.file, sorted(found.name for found in PUBLISHED.glob("*.csv"))
+        )
     with open(path, encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))
     for name in published.where:
@@ -77,7 +76,9 @@ def _selected(published: Selection) -> Iterator[dict[str, str]]:
             raise unknown(f"column of {published.file}", name, rows[0] if rows else [])
     chosen = [row for row in rows if all(row[name] == wanted for name, wanted in published.where.items())]
     if not chosen:
-        raise ConfigError(f"No row of {published.file} has {_in_words(published.where)}. Change 'where' in the table spec.")
+        raise ConfigError(
+            f"No row of {published.file} has {_in_words(published.where)}. Change 'where' in the table spec."
+        )
     yield from chosen
 
 

@@ -50,10 +50,12 @@ class Slots:
     """All of a sweep's runs that have a place in the table.
 
     Attributes:
+        folder: the sweep's.
         content: sweep.json.
         superseded: titles of cells for which runs of several configurations were planned; the last planned is kept.
     """
 
+    folder: Path
     content: Mapping[str, Any]
     cells: Mapping[tuple[int, int, str], list[Slot]]
     superseded: tuple[str, ...] = ()
@@ -74,7 +76,10 @@ def read_slots(spec: TableSpec, sweep: Path) -> Slots:
         raise ConfigError(f"{sweep} is no sweep's folder: it has no {SWEEP}. `dfdgbench sweep launch` makes one.")
     planned = TableSpec.model_validate(content["spec"])
     if planned.name != spec.name:
-        raise ConfigError(f"The folder {sweep} holds the sweep '{planned.name}', not '{spec.name}'. Type: dfdgbench table {planned.name} {sweep}")
+        raise ConfigError(
+            f"The folder {sweep} holds the sweep '{planned.name}', not '{spec.name}'. "
+            f"Type: dfdgbench table {planned.name} {sweep}"
+        )
     cells: dict[tuple[int, int, str], list[Slot]] = defaultdict(list)
     for slot in _placed(spec, planned, content["runs"], sweep):
         cells[slot.part, slot.row, slot.column].append(slot)
@@ -84,7 +89,7 @@ def read_slots(spec: TableSpec, sweep: Path) -> Slots:
         for (part, row, column), slots in cells.items()
         if len(kept[part, row, column]) < len(slots)
     ]
-    return Slots(content, kept, tuple(several))
+    return Slots(sweep, content, kept, tuple(several))
 
 
 def _placed(spec: TableSpec, planned: TableSpec, entries: list[Mapping[str, Any]], sweep: Path) -> Iterable[Slot]:
@@ -104,7 +109,8 @@ class _Columns:
     """Which column a planned run belongs to.
 
     A sweep plans a part's columns in their order, so that the n-th domain held out in a part is its n-th column. Where
-    only some were planned, numbers count as positions, which holds where a spec lists the domains in the dataset's order.
+    only some were planned, numbers count as positions, which holds where a spec lists the domains in the dataset's
+    order.
     """
 
     def __init__(self, spec: TableSpec, entries: Iterable[Mapping[str, Any]]) -> None:
@@ -124,7 +130,10 @@ class _Columns:
             return str(env)
         position = order.index(env) if len(order) == len(names) else int(env)
         if not 0 <= position < len(names):
-            raise ConfigError(f"The run {entry['id']} holds out domain {env} of {part.dataset}, which is no column of '{part.title}'.")
+            raise ConfigError(
+                f"The run {entry['id']} holds out domain {env} of {part.dataset}, which is no column of "
+                f"'{part.title}'. List the dataset's domains in 'columns', and launch the sweep again."
+            )
         return names[position]
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,7 +12,7 @@ from dfdgbench.results import commands
 from dfdgbench.results.fill import Filled, Missing, fill
 from dfdgbench.results.published import Numbers, Printed, labels
 from dfdgbench.results.slots import Slots, read_slots
-from dfdgbench.results.statistics import summary
+from dfdgbench.results.trials import summary
 from dfdgbench.tables.spec import Part, Row, TableSpec
 
 
@@ -92,12 +93,10 @@ def build(spec: TableSpec, sweep: str | Path | None = None) -> Table:
     """
     _check_labels(spec)
     slots = None if sweep is None else read_slots(spec, Path(sweep))
-    filled: dict[tuple[int, int], Filled] = {}
-    if slots is not None:
-        filled = {(i, j): fill(spec, i, j, slots) for i, part in enumerate(spec.parts) if not part.quoted for j in range(len(spec.rows))}
+    filled = {} if slots is None else _filled(spec, slots)
     missing = tuple(run for found in filled.values() for run in found.missing)
     unplanned = sum(found.unplanned for found in filled.values())
-    blocks = [_block(spec, i, part, filled if slots is not None else None) for i, part in enumerate(spec.parts)]
+    blocks = [_block(spec, i, part, filled) for i, part in enumerate(spec.parts)]
     return Table(
         name=spec.name,
         title=spec.title,
@@ -106,36 +105,49 @@ def build(spec: TableSpec, sweep: str | Path | None = None) -> Table:
         notes=(*spec.notes, *_notes(spec, slots)),
         ours=slots is not None,
         missing=missing,
-        launch=commands.launch(spec, Path(sweep or "."), slots.content) if slots is not None and (missing or unplanned) else "",
+        launch=commands.launch(spec, slots.folder, slots.content) if slots and (missing or unplanned) else "",
         unplanned=unplanned,
     )
 
 
+def _filled(spec: TableSpec, slots: Slots) -> dict[tuple[int, int], Filled]:
+    ran = [i for i, part in enumerate(spec.parts) if not part.quoted]
+    return {(i, j): fill(spec, i, j, slots) for i in ran for j in range(len(spec.rows))}
+
+
 def _check_labels(spec: TableSpec) -> None:
-    for kind, found in [("rows", [row.label for row in spec.rows]), *((f"columns of '{part.title}'", labels(part)) for part in spec.parts)]:
-        twice = sorted({label for label in found if found.count(label) > 1})
+    kinds = {f"columns of '{part.title}'": labels(part) for part in spec.parts} | {
+        "rows": [row.label for row in spec.rows]
+    }
+    for kind, found in kinds.items():
+        twice = [label for label, count in Counter(found).items() if count > 1]
         if twice:
-            raise ConfigError(f"The table '{spec.name}' has two {kind} called '{twice[0]}': its published numbers have no single place.")
+            raise ConfigError(
+                f"The table '{spec.name}' has two {kind} called '{twice[0]}', so that its published numbers have no "
+                "single place. Rename one."
+            )
 
 
 def _notes(spec: TableSpec, slots: Slots | None) -> list[str]:
     notes = [f"{row.label}: {row.note}." for row in spec.rows if row.note]
     if slots is not None and slots.superseded:
         shown = "; ".join(slots.superseded[:3]) + ("; ..." if len(slots.superseded) > 3 else "")
-        notes.append(f"Runs of several configurations were planned for {len(slots.superseded)} cells, the last planned are shown: {shown}.")
+        notes.append(
+            f"Runs of several configurations were planned for {len(slots.superseded)} cells; those planned last are "
+            f"shown: {shown}."
+        )
     return notes
 
 
-def _block(spec: TableSpec, index: int, part: Part, filled: dict[tuple[int, int], Filled] | None) -> Block:
+def _block(spec: TableSpec, index: int, part: Part, filled: Mapping[tuple[int, int], Filled]) -> Block:
     numbers = Numbers(part)
     header = labels(part)
-    printed_alone = part.quoted or filled is None
+    printed_alone = part.quoted or not filled
     rows = []
     for j, row in enumerate(spec.rows):
         if printed_alone:
             cells = _quoted(row.label, header, numbers, row.oracle)
         else:
-            assert filled is not None
             cells = _cells(row, part, header, numbers, filled[index, j])
         if not printed_alone or row.label in numbers.methods:
             rows.append(TableRow(row.label, cells, printed_alone, row.note))
@@ -157,5 +169,6 @@ def _cells(row: Row, part: Part, header: Sequence[str], numbers: Numbers, filled
     for label, values in zip(header, columns, strict=True):
         found = summary(values.values())
         mean = found.mean if found.n else None
-        cells.append(Cell(mean, found.se, found.n, filled.expected, numbers.of(row.label, label), row.oracle or filled.marked))
+        printed, marked = numbers.of(row.label, label), row.oracle or filled.marked
+        cells.append(Cell(mean, found.se, found.n, filled.expected, printed, marked))
     return tuple(cells)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 from dfdgbench.algorithms.base import ALGORITHMS
@@ -69,8 +69,10 @@ def runs_of(
             for j, row in enumerate(spec.rows):
                 if algorithms and row.algorithm not in algorithms and row.label not in algorithms:
                     continue
-                for env in _held_out(part, test_envs):
-                    runs.append(SweepRun(i, j, _config(spec, part, row, env, trial, data_dir, options or {}, hparams)))
+                runs += [
+                    SweepRun(i, j, _config(spec, part, row, env, trial, data_dir, options or {}, hparams))
+                    for env in _held_out(part, test_envs)
+                ]
     return runs
 
 
@@ -153,8 +155,3 @@ def _check_known(names: Iterable[str], rows: Sequence[Row]) -> None:
     for name in names:
         if name not in known:
             raise HparamError(str(unknown("hyper-parameter of any row of the table", name, known)))
-
-
-def with_data_dir(run: SweepRun, data_dir: str | None) -> SweepRun:
-    """The same run on data that lies elsewhere."""
-    return run if data_dir is None else replace(run, config=run.config.model_copy(update={"data_dir": data_dir}))

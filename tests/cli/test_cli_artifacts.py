@@ -1,0 +1,76 @@
+"""``dfdgbench artifacts``: what is shown, and that nothing in use is ever deleted."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+PROBLEM = ("--dataset", "Debug28", "--network", "smallcnn", "--device", "cpu")
+TEACHERS = ("--hparam", "teacher.batch_size=4")
+
+
+@pytest.fixture
+def used(cli: Callable, tmp_path: Path) -> Path:
+    """A store of four teachers, two of them used by the run in ``kept``."""
+    for name, steps in (("kept", 2), ("forgotten", 3)):
+        method = ("--algorithm", "AvgPred", *TEACHERS, "--hparam", f"teacher.steps={steps}")
+        assert cli("train", *PROBLEM, *method, "--output-dir", f"{name}/run").code == 0
+    return tmp_path / "artifacts"
+
+
+def test_ls_has_a_row_an_artifact_and_du_one_a_kind(cli: Callable, used: Path) -> None:
+    assert cli("artifacts", "ls").out.count("teacher") == 4
+    shown = cli("artifacts", "du").out.split()
+    assert shown[shown.index("teacher") + 1] == "4"
+
+
+def test_the_folder_may_be_elsewhere(cli: Callable, used: Path, tmp_path: Path) -> None:
+    used.rename(tmp_path / "elsewhere")
+    assert cli("artifacts", "ls", "--artifacts", "elsewhere").out.count("teacher") == 4
+
+
+def test_gc_shows_and_deletes_nothing_without_yes(cli: Callable, used: Path) -> None:
+    shown = cli("artifacts", "gc", "--runs", "kept")
+    assert shown.out.count("teacher/") == 2
+    assert "--yes" in shown.out
+    assert len(list(used.glob("teacher/*"))) == 4
+
+
+def test_gc_keeps_what_runs_use(cli: Callable, used: Path) -> None:
+    assert "Deleted 2 folders" in cli("artifacts", "gc", "--runs", "kept", "--yes").out
+    assert len(list(used.glob("teacher/*"))) == 2
+    assert "nothing to delete" in cli("artifacts", "gc", "--runs", "kept", "--yes").out
+    method = ("--algorithm", "AvgPred", *TEACHERS, "--hparam", "teacher.steps=2")
+    again = cli("train", *PROBLEM, *method, "--output-dir", "again")
+    assert "made in" not in again.out
+
+
+def test_gc_removes_leftovers_of_killed_and_damaged_stages(cli: Callable, used: Path) -> None:
+    for name in (".work", ".damaged"):
+        (used / name / "teacher" / "left").mkdir(parents=True)
+    assert cli("artifacts", "gc", "--runs", "kept", "forgotten", "--yes").code == 0
+    assert not list(used.glob(".*/teacher/left"))
+    assert len(list(used.glob("teacher/*"))) == 4
+
+
+@pytest.mark.parametrize("runs", [["nowhere"], ["kept", "nowhere"]])
+def test_gc_refuses_a_missing_folder_of_runs(cli: Callable, used: Path, runs: list[str]) -> None:
+    refused = cli("artifacts", "gc", "--runs", *runs, "--yes")
+    assert refused.code == 1
+    assert "There is no folder nowhere" in refused.err
+    assert len(list(used.glob("teacher/*"))) == 4
+
+
+@pytest.mark.parametrize("words", [["ls"], ["du"], ["gc", "--runs", "."]], ids=" ".join)
+def test_a_missing_store_is_told(cli: Callable, words: list[str]) -> None:
+    refused = cli("artifacts", *words)
+    assert refused.code == 1
+    assert "There is no folder of artifacts at artifacts" in refused.err
+
+
+def test_an_empty_store(cli: Callable, tmp_path: Path) -> None:
+    (tmp_path / "artifacts").mkdir()
+    assert "no artifact yet" in cli("artifacts", "ls").out
+    assert "no artifact yet" in cli("artifacts", "du").out

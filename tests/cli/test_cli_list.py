@@ -1,0 +1,107 @@
+"""``dfdgbench list`` and ``dfdgbench data status``."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from dfdgbench.catalogue import KINDS
+
+SHOWN = {
+    "algorithms": "DEKAN",
+    "datasets": "MiniDigits",
+    "networks": "smallcnn",
+    "launchers": "local",
+    "rules": "last",
+    "settings": "data-free",
+    "tables": "quickstart",
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_kind_is_shown_for_persons_and_programs(cli: Callable, kind: str) -> None:
+    table, rows = cli("list", kind), cli("list", kind, "--json")
+    assert (table.code, rows.code) == (0, 0)
+    assert SHOWN[kind] in table.out
+    names = [row["name"] for row in json.loads(rows.out)]
+    assert any(name.startswith(SHOWN[kind]) for name in names)
+    assert all(name in table.out for name in names)
+
+
+@pytest.mark.parametrize("kind", ["algorithms", "datasets", "networks", "launchers", "rules", "tables"])
+def test_everything_says_what_it_is(cli: Callable, kind: str) -> None:
+    assert [row["name"] for row in json.loads(cli("list", kind, "--json").out) if not row["what"]] == []
+
+
+def test_hparams_have_defaults_searches_and_meanings(cli: Callable) -> None:
+    rows = {row["name"]: row for row in json.loads(cli("list", "hparams", "ERM", "--json").out)}
+    assert rows["lr"]["default"] == "5e-05 (small images: 0.001)"
+    assert rows["lr"]["search"] == "10^U(-5, -3.5)"
+    assert all(row["what"] for row in rows.values())
+
+
+def test_dotted_hparams_of_a_pipeline(cli: Callable) -> None:
+    assert "inversion.epsilon" in cli("list", "hparams", "DEKAN").out
+
+
+def test_presets(cli: Callable) -> None:
+    assert "paper-literal" in cli("list", "presets", "DEKAN").out
+    assert "ERM has no presets" in cli("list", "presets", "ERM").out
+
+
+def test_the_second_list_reads_the_cache_and_imports_no_torch(tmp_path: Path) -> None:
+    code = (
+        "import sys; from dfdgbench.cli.main import main; main(['list', 'algorithms']);"
+        "sys.stderr.write(str('torch' in sys.modules))"
+    )
+    environment = {**os.environ, "DFDGBENCH_CACHE": str(tmp_path)}
+    ended = [
+        subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
+        for _ in range(2)
+    ]
+    assert [each.stderr for each in ended] == ["True", "False"]
+    assert ended[0].stdout == ended[1].stdout
+
+
+def test_a_damaged_cache_is_made_anew(cli: Callable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DFDGBENCH_CACHE", str(tmp_path / "cache"))
+    first = cli("list", "algorithms")
+    (kept,) = (tmp_path / "cache").rglob("catalogue-*.json")
+    kept.write_text("{")
+    assert cli("list", "algorithms") == first
+
+
+def test_a_cache_that_cannot_be_written_is_no_error(
+    cli: Callable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("DFDGBENCH_CACHE", str(tmp_path / "file"))
+    assert cli("list", "tables").code == 0
+
+
+def test_data_status_without_a_folder(cli: Callable) -> None:
+    shown = cli("data", "status")
+    assert shown.code == 0
+    assert "embedded" in shown.out
+    assert "missing" in shown.out
+
+
+def test_data_status_of_one_dataset_that_is_not_there(cli: Callable, tmp_path: Path) -> None:
+    shown = cli("data", "status", "PACS", "--data-dir", tmp_path)
+    assert shown.code == 1
+    assert shown.out.count("missing") == 4
+
+
+def test_data_status_of_a_whole_and_of_a_damaged_dataset(cli: Callable, pacs: Path) -> None:
+    whole = cli("data", "status", "PACS", "MiniDigits", "--data-dir", pacs)
+    assert (whole.code, whole.out.count(" ok ")) == (0, 4)
+    (pacs / "PACS" / "sketch" / "dog" / "0.png").unlink()
+    damaged = cli("data", "status", "PACS", "--data-dir", pacs)
+    assert damaged.code == 1
+    assert "13 images instead of 14" in damaged.out

@@ -1,0 +1,167 @@
+"""The registry: lazy, checked, helpful, and open to other packages."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from importlib.metadata import EntryPoint
+from pathlib import Path
+
+import pytest
+
+from dfdgbench import registry
+from dfdgbench.algorithms.base import ALGORITHMS
+from dfdgbench.errors import ConfigError, UnknownNameError
+from dfdgbench.registry import Registry, origin, subclass_check
+
+GROUP = "dfdgbench.animals"
+
+
+class Animal:
+    """What the registry of these tests holds."""
+
+
+class Cat(Animal):
+    """A component."""
+
+
+class OtherCat(Animal):
+    """Another one."""
+
+
+@pytest.fixture
+def modules(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Path]:
+    """Writes modules below an importable folder, and forgets them after the test."""
+    before = set(sys.modules)
+    monkeypatch.syspath_prepend(tmp_path)
+
+    def write(**sources: str) -> Path:
+        for name, source in sources.items():
+            path = tmp_path / (name.replace("__", "/") + ".py")
+            path.parent.mkdir(exist_ok=True)
+            path.write_text(source)
+        return tmp_path
+
+    yield write
+    for name in set(sys.modules) - before:
+        del sys.modules[name]
+
+
+def animals(package: str = "email.mime") -> Registry[type[Animal]]:
+    """A registry of animals; the default package holds none."""
+    return Registry("animal", package, GROUP, subclass_check("animal", Animal))
+
+
+# Built-in components -------------------------------------------------------------------------------------------------
+
+
+def test_modules_are_imported_on_the_first_look_up_and_once(modules: Callable[..., Path]) -> None:
+    modules(zoo__init__="", zoo__cat="import zoo\nzoo.count = getattr(zoo, 'count', 0) + 1\n")
+    (Path(sys.path[0]) / "zoo" / "__init__.py").write_text("")
+    found = animals("zoo")
+    assert "zoo.cat" not in sys.modules
+    assert found.names() == []
+    assert "x" not in found
+    assert sys.modules["zoo"].count == 1  # type: ignore[attr-defined]
+
+
+def test_components_come_in_the_order_of_definition() -> None:
+    found = animals()
+    found.register("zebra")(Cat)
+    found.register("ape")(OtherCat)
+    assert found.names() == ["zebra", "ape"]
+    assert list(found.items()) == [("zebra", Cat), ("ape", OtherCat)]
+    assert "ape" in found
+    assert found.get("zebra") is Cat
+
+
+@pytest.mark.parametrize("component", [int, Animal(), lambda: None])
+def test_what_is_no_animal_is_refused(component: object) -> None:
+    with pytest.raises(ConfigError, match=r"animal 'x' is .*must be a class derived from .*\.Animal"):
+        animals().add("x", component)  # type: ignore[arg-type]
+
+
+def test_a_name_taken_by_another_component_is_refused_with_both_places() -> None:
+    found = animals()
+    found.add("cat", Cat)
+    found.add("cat", Cat)
+    with pytest.raises(ConfigError) as caught:
+        found.add("cat", OtherCat)
+    assert origin(Cat) in str(caught.value)
+    assert origin(OtherCat) in str(caught.value)
+    assert found.get("cat") is Cat
+
+
+def test_origin_is_file_and_line() -> None:
+    path, line = origin(Cat).rsplit(":", 1)
+    assert Path(path).name == "test_registry.py"
+    assert Path(path).read_text().splitlines()[int(line) - 1] == "class Cat(Animal):"
+    assert origin(3) == "?.3"
+
+
+def test_an_unknown_name_is_told_with_near_names_whatever_their_case() -> None:
+    with pytest.raises(UnknownNameError, match=r"no algorithm 'dekkan'. Did you mean DEKAN\?.* Known: .*ERM"):
+        ALGORITHMS.get("dekkan")
+    with pytest.raises(UnknownNameError, match="None is registered"):
+        animals().get("cat")
+
+
+# Classes given by path -----------------------------------------------------------------------------------------------
+
+
+def test_a_path_names_a_class_that_is_not_registered(modules: Callable[..., Path]) -> None:
+    modules(mine="from test_registry import Animal\nclass Dog(Animal): ...\nnumber = 3\n")
+    sys.modules.setdefault("test_registry", sys.modules[__name__])
+    found = animals()
+    assert found.get("mine:Dog") is sys.modules["mine"].Dog
+    assert found.names() == []
+    with pytest.raises(ConfigError, match="must be a class derived"):
+        found.get("mine:number")
+
+
+@pytest.mark.parametrize("path", ["nowhere:Dog", "email:Dog", ":Dog"])
+def test_a_path_that_leads_nowhere_is_an_unknown_name(path: str) -> None:
+    with pytest.raises(UnknownNameError, match=f"no animal '{path}'"):
+        animals().get(path)
+
+
+# Other packages ------------------------------------------------------------------------------------------------------
+
+
+def test_entry_points_are_imported_when_asked_for(monkeypatch: pytest.MonkeyPatch, modules: Callable[..., Path]) -> None:
+    modules(lazy="from test_registry import Animal\nclass Dog(Animal): ...\n")
+    sys.modules.setdefault("test_registry", sys.modules[__name__])
+    asked = []
+
+    def fake(group: str) -> list[EntryPoint]:
+        asked.append(group)
+        return [EntryPoint("Dog", "lazy:Dog", group), EntryPoint("Cat", "lazy:Cat", group)]
+
+    monkeypatch.setattr(registry, "entry_points", fake)
+    found = animals()
+    found.add("Cat", Cat)
+    assert found.names() == ["Cat", "Dog"]
+    assert "lazy" not in sys.modules
+    assert found.get("Dog").__name__ == "Dog"
+    assert found.get("Cat") is Cat, "a built-in name is not taken over by another package"
+    assert asked == [GROUP]
+
+
+def test_an_installed_package_adds_its_component_and_a_broken_one_is_told(modules: Callable[..., Path]) -> None:
+    folder = modules(outside="from test_registry import Animal\nclass Dog(Animal): ...\n", broken="import no_such_thing\n")
+    sys.modules.setdefault("test_registry", sys.modules[__name__])
+    info = folder / "outside-1.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: outside\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text(
+        f"[{GROUP}]\nDog = outside:Dog\nBroken = broken:Thing\nGone = outside:Gone\nWrong = pathlib:Path\n"
+    )
+    found = animals()
+    assert set(found.names()) == {"Dog", "Broken", "Gone", "Wrong"}
+    assert found.get("Dog").__module__ == "outside"
+    with pytest.raises(ConfigError, match="'Broken' comes from the entry point 'broken:Thing'.*no_such_thing"):
+        found.get("Broken")
+    with pytest.raises(ConfigError, match="'Gone' comes from the entry point 'outside:Gone'"):
+        found.get("Gone")
+    with pytest.raises(ConfigError, match="'Wrong' is .*must be a class derived"):
+        found.get("Wrong")
