@@ -15,7 +15,7 @@ from dfdgbench.engine.config import Execution, RunConfig
 from dfdgbench.engine.evaluation import evaluate
 from dfdgbench.engine.execute import Engine, blank_predictors
 from dfdgbench.engine.runfolder import RunFolder
-from dfdgbench.errors import ConfigError
+from dfdgbench.errors import ArtifactError, ConfigError
 from dfdgbench.planning import Plan, make_problem, open_dataset, plan
 
 
@@ -106,6 +106,8 @@ def load(
     """The run in ``folder``; its data and artifacts are looked for where they were, or where the arguments say."""
     there = RunFolder(folder)
     content = there.read_config()
+    if not isinstance(content, dict) or not {"config", "execution"} <= set(content):
+        raise ArtifactError(f"The file {there.config} is damaged (it describes no run). Train the run again.")
     config = RunConfig.make(**content["config"])
     if data_dir is not None:
         config = config.model_copy(update={"data_dir": str(data_dir)})

@@ -21,7 +21,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic.fields import FieldInfo
 
-from dfdgbench.errors import ConfigError, HparamError, near, unknown
+from dfdgbench.errors import ConfigError, HparamError, unknown
 from dfdgbench.seeds import seed_hash
 
 Value = Any
@@ -138,7 +138,7 @@ def group(model: type[H], *, searched: bool = True, doc: str = "") -> H:
 class Hparams(BaseModel):
     """Base of every set of hyper-parameters; unknown names and wrong types are refused."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True, strict=False)
+    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True, strict=False, allow_inf_nan=False)
 
     @classmethod
     def entries(cls, prefix: str = "", searched: bool = True) -> Iterator[tuple[str, FieldInfo, Spec, bool]]:
@@ -180,27 +180,15 @@ class Hparams(BaseModel):
     @classmethod
     def build(cls: type[H], values: Mapping[str, Value], owner: str) -> H:
         """The validated set from dotted or nested ``values``; what is wrong is a ``HparamError`` that lists all of it."""
-        dotted = flatten(values)
-        for name in dotted:
-            cls._check_known(name, owner)
+        dotted, names = flatten(values), cls.names()
+        wrong = [_unknown(name, owner, names) for name in dotted if name not in names]
         try:
-            return cls.model_validate(nest(dotted))
+            built = cls.model_validate(nest({name: value for name, value in dotted.items() if name in names}))
         except ValidationError as error:
-            raise HparamError(_explain(error, owner, dotted)) from error
-
-    @classmethod
-    def _check_known(cls, name: str, owner: str) -> None:
-        known = cls.names()
-        if name in known:
-            return
-        if name in DOMAINBED_ELSEWHERE:
-            raise HparamError(
-                f"'{name}' is no hyper-parameter here: the network is an option. Type {DOMAINBED_ELSEWHERE[name]}."
-            )
-        tails = [full for full in known if full.rsplit(".", 1)[-1] == name]
-        if tails and not near(name, known):
-            raise HparamError(f"{owner} has no hyper-parameter '{name}'. Did you mean {' or '.join(tails)}?")
-        raise HparamError(str(unknown(f"hyper-parameter of {owner}", name, known)))
+            raise HparamError("\n".join([*wrong, *_explain(error, owner, dotted)])) from error
+        if wrong:
+            raise HparamError("\n".join(wrong))
+        return built
 
     def flat(self) -> dict[str, Value]:
         """Dotted names to values, as records and configs hold them."""
@@ -219,10 +207,7 @@ def resolve(
     """Defaults or draws of ``model`` for ``dataset``, with each of ``layers`` (a preset, then a person's own) on top."""
     values = model.draws(dataset, hparams_seed, trial_seed)
     for layer in layers:
-        dotted = flatten(layer)
-        for name in dotted:
-            model._check_known(name, owner)
-        values.update(dotted)
+        values.update(flatten(layer))
     return model.build(values, owner)
 
 
@@ -253,11 +238,20 @@ def nest(dotted: Mapping[str, Value]) -> dict[str, Value]:
     return tree
 
 
-def _explain(error: ValidationError, owner: str, given: Mapping[str, Value]) -> str:
+def _unknown(name: str, owner: str, known: list[str]) -> str:
+    if name in DOMAINBED_ELSEWHERE:
+        return f"'{name}' is no hyper-parameter here: the network is an option. Type {DOMAINBED_ELSEWHERE[name]}."
+    tails = [full for full in known if full.rsplit(".", 1)[-1] == name]
+    if tails:
+        return f"{owner} has no hyper-parameter '{name}'. Did you mean {' or '.join(tails)}?"
+    return str(unknown(f"hyper-parameter of {owner}", name, known))
+
+
+def _explain(error: ValidationError, owner: str, given: Mapping[str, Value]) -> list[str]:
     lines = []
     for problem in error.errors():
         name = ".".join(str(part) for part in problem["loc"])
         lines.append(
             f"{owner}: hyper-parameter '{name}' = {given.get(name, problem.get('input'))!r}: {problem['msg']}."
         )
-    return "\n".join(lines)
+    return lines

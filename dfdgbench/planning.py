@@ -92,6 +92,7 @@ class Plan:
             "execution": self.execution.model_dump(mode="json"),
             **self.header(folder),
             "setting": self.algorithm.setting.name,
+            "domains": list(self.problem.metadata.domains),
             "stages": {stage.title: stage.key for stage in walk(self.last)},
             "device": device_model(engine.runtime.device),
             "precision": engine.runtime.precision.identity(),
@@ -112,7 +113,13 @@ class Plan:
         self.require()
         engine = self.engine()
         run.open(self.description(run.path, engine))
-        engine.run(self.last, run, self.header(run.path), save_model=not self.execution.skip_model_save)
+        engine.run(
+            self.last,
+            run,
+            self.header(run.path),
+            save_model=not self.execution.skip_model_save,
+            save_every=self.execution.save_model_every_checkpoint,
+        )
         return run
 
 

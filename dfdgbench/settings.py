@@ -74,9 +74,8 @@ class Setting:
 
     def granted(self) -> str:
         """In words, what a user stage may read."""
-        words = [str(grant) for grant in sorted(self.reads, key=str)] + [
-            f"released {kind.value}s" for kind in Released if kind in self.releases
-        ]
+        kinds = [f"released {kind.value.removesuffix('s')}s" for kind in Released if kind in self.releases]
+        words = [str(grant) for grant in sorted(self.reads, key=str)] + kinds
         return listing(words) if words else "nothing"
 
 

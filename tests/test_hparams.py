@@ -11,7 +11,19 @@ import pytest
 from dfdgbench import hparams
 from dfdgbench.algorithms.base import ALGORITHMS
 from dfdgbench.errors import ConfigError, HparamError
-from dfdgbench.hparams import Search, case, choice, flatten, group, hparam, log2_integer, log10_uniform, nest, resolve, uniform
+from dfdgbench.hparams import (
+    Search,
+    case,
+    choice,
+    flatten,
+    group,
+    hparam,
+    log2_integer,
+    log10_uniform,
+    nest,
+    resolve,
+    uniform,
+)
 
 
 @dataclass(frozen=True)

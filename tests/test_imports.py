@@ -93,7 +93,12 @@ def at_import(module: str, seen: set[str] | None = None) -> set[str]:
 @pytest.mark.parametrize("folder", FORBIDDEN)
 def test_a_folder_imports_nothing_above_it(folder: str) -> None:
     above = tuple(f"dfdgbench.{name}." for name in FORBIDDEN[folder])
-    wrong = [f"{module} imports {name}" for module in inside(folder) for name in imports(module) if f"{name}.".startswith(above)]
+    wrong = [
+        f"{module} imports {name}"
+        for module in inside(folder)
+        for name in imports(module)
+        if f"{name}.".startswith(above)
+    ]
     assert list(inside(folder)), f"there is no folder {folder}"
     assert not wrong, "\n".join(wrong)
 
@@ -119,7 +124,9 @@ def test_help_and_results_do_not_load_torch() -> None:
 
 def test_only_the_command_line_prints() -> None:
     for module in MODULES:
-        calls = [node for node in ast.walk(tree(module)) if isinstance(node, ast.Call) and isinstance(node.func, ast.Name)]
+        calls = [
+            node for node in ast.walk(tree(module)) if isinstance(node, ast.Call) and isinstance(node.func, ast.Name)
+        ]
         printed = [node.lineno for node in calls if node.func.id == "print"]  # type: ignore[union-attr]
         assert not printed or module.startswith("dfdgbench.cli"), f"{module} prints in lines {printed}"
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from importlib.metadata import EntryPoint
 from pathlib import Path
 
@@ -15,6 +15,8 @@ from dfdgbench.errors import ConfigError, UnknownNameError
 from dfdgbench.registry import Registry, origin, subclass_check
 
 GROUP = "dfdgbench.animals"
+DOG = "from these_tests import Animal\nclass Dog(Animal): ...\n"
+Write = Callable[[dict[str, str]], Path]
 
 
 class Animal:
@@ -30,14 +32,15 @@ class OtherCat(Animal):
 
 
 @pytest.fixture
-def modules(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Path]:
+def modules(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Write]:
     """Writes modules below an importable folder, and forgets them after the test."""
+    monkeypatch.setitem(sys.modules, "these_tests", sys.modules[__name__])
     before = set(sys.modules)
     monkeypatch.syspath_prepend(tmp_path)
 
-    def write(**sources: str) -> Path:
+    def write(sources: dict[str, str]) -> Path:
         for name, source in sources.items():
-            path = tmp_path / (name.replace("__", "/") + ".py")
+            path = tmp_path / f"{name}.py"
             path.parent.mkdir(exist_ok=True)
             path.write_text(source)
         return tmp_path
@@ -55,14 +58,15 @@ def animals(package: str = "email.mime") -> Registry[type[Animal]]:
 # Built-in components -------------------------------------------------------------------------------------------------
 
 
-def test_modules_are_imported_on_the_first_look_up_and_once(modules: Callable[..., Path]) -> None:
-    modules(zoo__init__="", zoo__cat="import zoo\nzoo.count = getattr(zoo, 'count', 0) + 1\n")
-    (Path(sys.path[0]) / "zoo" / "__init__.py").write_text("")
+def test_modules_are_imported_on_the_first_look_up_and_once(modules: Write) -> None:
+    source = "import zoo\nzoo.count = getattr(zoo, 'count', 0) + 1\n# register(...)\n"
+    modules({"zoo/__init__": "", "zoo/cat": source, "zoo/helper": "registers = 'nothing'\n"})
     found = animals("zoo")
     assert "zoo.cat" not in sys.modules
     assert found.names() == []
     assert "x" not in found
     assert sys.modules["zoo"].count == 1  # type: ignore[attr-defined]
+    assert "zoo.helper" not in sys.modules, "what registers nothing is not imported"
 
 
 def test_components_come_in_the_order_of_definition() -> None:
@@ -109,9 +113,8 @@ def test_an_unknown_name_is_told_with_near_names_whatever_their_case() -> None:
 # Classes given by path -----------------------------------------------------------------------------------------------
 
 
-def test_a_path_names_a_class_that_is_not_registered(modules: Callable[..., Path]) -> None:
-    modules(mine="from test_registry import Animal\nclass Dog(Animal): ...\nnumber = 3\n")
-    sys.modules.setdefault("test_registry", sys.modules[__name__])
+def test_a_path_names_a_class_that_is_not_registered(modules: Write) -> None:
+    modules({"mine": DOG + "number = 3\n"})
     found = animals()
     assert found.get("mine:Dog") is sys.modules["mine"].Dog
     assert found.names() == []
@@ -128,9 +131,8 @@ def test_a_path_that_leads_nowhere_is_an_unknown_name(path: str) -> None:
 # Other packages ------------------------------------------------------------------------------------------------------
 
 
-def test_entry_points_are_imported_when_asked_for(monkeypatch: pytest.MonkeyPatch, modules: Callable[..., Path]) -> None:
-    modules(lazy="from test_registry import Animal\nclass Dog(Animal): ...\n")
-    sys.modules.setdefault("test_registry", sys.modules[__name__])
+def test_entry_points_are_imported_when_asked_for(monkeypatch: pytest.MonkeyPatch, modules: Write) -> None:
+    modules({"lazy": DOG})
     asked = []
 
     def fake(group: str) -> list[EntryPoint]:
@@ -147,9 +149,8 @@ def test_entry_points_are_imported_when_asked_for(monkeypatch: pytest.MonkeyPatc
     assert asked == [GROUP]
 
 
-def test_an_installed_package_adds_its_component_and_a_broken_one_is_told(modules: Callable[..., Path]) -> None:
-    folder = modules(outside="from test_registry import Animal\nclass Dog(Animal): ...\n", broken="import no_such_thing\n")
-    sys.modules.setdefault("test_registry", sys.modules[__name__])
+def test_an_installed_package_adds_its_component_and_a_broken_one_is_told(modules: Write) -> None:
+    folder = modules({"outside": DOG, "broken": "import no_such_thing\n"})
     info = folder / "outside-1.0.dist-info"
     info.mkdir()
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: outside\nVersion: 1.0\n")
@@ -159,9 +160,9 @@ def test_an_installed_package_adds_its_component_and_a_broken_one_is_told(module
     found = animals()
     assert set(found.names()) == {"Dog", "Broken", "Gone", "Wrong"}
     assert found.get("Dog").__module__ == "outside"
-    with pytest.raises(ConfigError, match="'Broken' comes from the entry point 'broken:Thing'.*no_such_thing"):
+    with pytest.raises(ConfigError, match=r"'Broken' comes from the entry point 'broken:Thing'.*no_such_thing"):
         found.get("Broken")
     with pytest.raises(ConfigError, match="'Gone' comes from the entry point 'outside:Gone'"):
         found.get("Gone")
-    with pytest.raises(ConfigError, match="'Wrong' is .*must be a class derived"):
+    with pytest.raises(ConfigError, match=r"'Wrong' is .*must be a class derived"):
         found.get("Wrong")

@@ -100,7 +100,8 @@ def _pen_strokes(rng: np.random.Generator, half: int, softest: int, steepest: in
         canvas.paste(large, (left, top))
         strokes[i] = np.asarray(canvas)
     gains = rng.integers(softest, steepest + 1, (COUNT, 1, 1))
-    return np.clip((strokes.astype(np.int64) - 128) * gains // 4 + 128, 0, 255).astype(np.uint8)
+    steep: Ints = (strokes.astype(np.int64) - 128) * gains // 4 + 128
+    return np.clip(steep, 0, 255).astype(np.uint8)
 
 
 @cache
@@ -211,7 +212,8 @@ def _colour_pairs(rng: np.random.Generator, contrast: int, tint: int, light: flo
 def _mix(ground: Ints | Pixels, ink: Ints | Pixels, coverage: Ints | Pixels) -> Pixels:
     """``ground`` where ``coverage`` (0 to 255) is 0, ``ink`` where it is 255; shapes are broadcast."""
     weight = coverage.astype(np.int64)
-    return ((ground * (255 - weight) + ink * weight + 127) // 255).astype(np.uint8)
+    mixed: Ints = (ground * (255 - weight) + ink * weight + 127) // 255
+    return mixed.astype(np.uint8)
 
 
 def _handwritten(rng: np.random.Generator) -> Pixels:
@@ -283,7 +285,7 @@ def write_cache(path: Path, images: dict[str, Pixels]) -> None:
         handle, beside = tempfile.mkstemp(dir=path.parent, suffix=".part")
         try:
             with os.fdopen(handle, "wb") as file:
-                np.savez(file, **images)
+                np.savez(file, allow_pickle=False, **images)
             os.replace(beside, path)
         finally:
             Path(beside).unlink(missing_ok=True)

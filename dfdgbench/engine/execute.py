@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import shutil
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -96,12 +97,19 @@ class Engine:
     # A run -----------------------------------------------------------------------------------------------------------
 
     def run(
-        self, last: PredictorStage, folder: RunFolder, header: Mapping[str, Any], *, save_model: bool = True
+        self,
+        last: PredictorStage,
+        folder: RunFolder,
+        header: Mapping[str, Any],
+        *,
+        save_model: bool = True,
+        save_every: bool = False,
     ) -> None:
         """Execute the plan that ends in ``last`` and leave a finished run's folder.
 
         Args:
             header: what every record carries besides the measurements: ``args`` and ``hparams``.
+            save_every: keep the predictors of every record, as ``model_step0.safetensors``.
         """
         if folder.done:
             log.info("%s is done already", folder.path)
@@ -111,7 +119,7 @@ class Engine:
             if folder.done:  # by the process that this one waited for
                 return
             work = self.work(last, folder.tick)
-            run = RunRecorder(last, folder, header)
+            run = RunRecorder(last, folder, header, save_every)
             with interruptible():
                 state = run_loop(last, work, folder.snapshot, self.checkpoint_every, run, folder.tick)
             if last.steps == 0:
@@ -129,14 +137,14 @@ class Engine:
             weights = folder.pending / f"step_{record['step']}.safetensors"
             predictors = last.build(work)
             if last.steps:
+                if not weights.exists():  # evaluated before
+                    continue
                 load_predictors(weights, predictors)
             values, absent = evaluate(last, predictors, last.problem, self.runtime)
-            record.update(values)
-            if not absent:
-                weights.unlink(missing_ok=True)
+            record.update(values, epoch=last.epoch(record["step"]))
         records.rewrite(folder.results, found)
-        if not absent and folder.pending.is_dir():
-            folder.pending.rmdir()
+        if not absent:  # not before the records are kept
+            shutil.rmtree(folder.pending, ignore_errors=True)
         return absent
 
 
@@ -147,6 +155,7 @@ class RunRecorder:
     stage: PredictorStage
     folder: RunFolder
     header: Mapping[str, Any]
+    save_every: bool = False
     length: int = 0
     sums: dict[str, list[Any]] = field(default_factory=dict)
 
@@ -171,6 +180,8 @@ class RunRecorder:
         }
         if absent and self.stage.steps:
             save_predictors(self.folder.pending / f"step_{number}.safetensors", predictors)
+        if self.save_every and self.stage.steps:
+            save_predictors(self.folder.path / f"model_step{number}.safetensors", predictors)
         self.length = records.append(self.folder.results, {**self.header, **measured})
         self.sums = {}
         log.info("%s", row(measured, absent))

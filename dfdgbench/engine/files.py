@@ -15,8 +15,9 @@ from typing import Any
 
 from dfdgbench.errors import ArtifactError
 
-# Errors of the file system that a person mends (a full disk, a quota, a read-only mount), not bugs.
-_MENDABLE = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EFBIG, errno.EIO}
+# Errors of the file system that a person mends (a full disk, a quota, a read-only mount), not bugs. NumPy tells of
+# a file that it could not write whole without a number.
+_MENDABLE = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EFBIG, errno.EIO, None}
 
 
 @contextlib.contextmanager
@@ -29,7 +30,7 @@ def explained(path: Path, what: str) -> Iterator[None]:
             raise
         free = _free(path)
         raise ArtifactError(
-            f"{what} could not be written to {path}: {error.strerror}{free}. Nothing half-written was kept; make room "
+            f"{what} could not be written to {path}: {error.strerror or error}{free}. Nothing half-written was kept; make room "
             "(`dfdgbench artifacts gc`) or choose another folder, and type the same command again."
         ) from error
 
@@ -59,9 +60,9 @@ def write_bytes(path: Path, content: bytes, what: str = "A file") -> None:
             raise
 
 
-def write_json(path: Path, content: Any, what: str = "A file") -> None:
-    """:func:`write_bytes` of indented JSON with sorted keys."""
-    write_bytes(path, (json.dumps(content, indent=2, sort_keys=True) + "\n").encode(), what)
+def write_json(path: Path, content: Any, what: str = "A file", sort_keys: bool = True) -> None:
+    """:func:`write_bytes` of indented JSON; ``sort_keys=False`` where the order of keys means something."""
+    write_bytes(path, (json.dumps(content, indent=2, sort_keys=sort_keys) + "\n").encode(), what)
 
 
 def read_json(path: Path) -> Any:

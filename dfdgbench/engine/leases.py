@@ -59,8 +59,12 @@ class Lease:
                 handle = os.open(self.path, os.O_CREAT | os.O_EXCL | os.O_WRONLY)
             except FileExistsError:
                 return False
-            with os.fdopen(handle, "w") as file:
-                file.write(self._text(0))
+            try:
+                with os.fdopen(handle, "w") as file:
+                    file.write(self._text(0))
+            except BaseException:  # a full disk, say: an empty lease would be nobody's
+                self.path.unlink(missing_ok=True)
+                raise
         self._stop.clear()
         self._thread = threading.Thread(target=self._heartbeat, daemon=True, name="lease")
         self._thread.start()
@@ -92,7 +96,8 @@ class Lease:
             if now != seen:
                 seen, since = now, time.monotonic()
             owner = seen.split("\n")[0]
-            if seen and (time.monotonic() - since > self.stale or _gone(owner)):
+            # A file without an owner was left by a process that died between making it and writing into it.
+            if time.monotonic() - since > self.stale or _gone(owner):
                 self._take_from(seen)
                 continue
             if seen and not told:

@@ -108,8 +108,8 @@ class RunFolder:
     def finish(self, seconds: float) -> None:
         """Mark the run as done, as DomainBed does: the four bytes ``done``."""
         self.say("done", seconds=seconds)
-        self.snapshot.unlink(missing_ok=True)
         write_bytes(self.path / "done", b"done", "The run's marker")
+        self.snapshot.unlink(missing_ok=True)
 
     @contextlib.contextmanager
     def under_way(self) -> Iterator[None]:

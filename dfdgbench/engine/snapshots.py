@@ -46,6 +46,8 @@ def pack(part: Any) -> Any:
         return part.detach().cpu()
     if hasattr(part, "state_dict"):
         return part.state_dict()
+    if isinstance(part, list):
+        return [pack(item) for item in part]
     return part
 
 
@@ -68,6 +70,8 @@ def unpack(part: Any, saved: Any) -> Any:
     if isinstance(part, nn.Module) or hasattr(part, "load_state_dict"):
         part.load_state_dict(saved)
         return part
+    if isinstance(part, list) and len(part) == len(saved):
+        return [unpack(item, kept) for item, kept in zip(part, saved, strict=True)]
     return saved
 
 

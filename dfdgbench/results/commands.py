@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import json
 import shlex
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from dfdgbench.engine.config import RunConfig
+from dfdgbench.results.slots import Slots
 from dfdgbench.tables import spec as specs
 
 _ALWAYS = ("algorithm", "dataset", "test_envs", "trial_seed")
+# Flags of `dfdgbench sweep launch` that keep some of the table's runs alone.
+_CHOICES = {"--datasets", "--algorithms", "--test-envs", "--trials", "--n-trials"}
 _DEFAULTS = RunConfig().model_dump()
 
 
@@ -36,29 +39,30 @@ def evaluate(config: Mapping[str, Any], folder: Path) -> str:
     return shlex.join(["dfdgbench", "evaluate", str(folder), "--pending", *data])
 
 
-def launch(spec: specs.TableSpec, sweep: Path, content: Mapping[str, Any]) -> str:
-    """The command that launches what is left of the sweep: the recorded one where there is one.
+def launch(spec: specs.TableSpec, slots: Slots, *, whole: bool) -> str:
+    """The command that launches what the sweep still lacks: the recorded one where there is one.
 
     Args:
-        content: sweep.json.
+        whole: without the recorded command's choice of runs (``--datasets`` and the like).
     """
-    recorded = str(content.get("command", ""))
-    if recorded.startswith("dfdgbench sweep launch "):
-        return recorded
+    recorded = shlex.split(str(slots.content.get("command", "")))
+    if recorded[:3] == ["dfdgbench", "sweep", "launch"]:
+        return shlex.join(_unrestricted(recorded) if whole else recorded)
     table = spec.name if spec.name in specs.names() else f"{spec.name}.yaml"
-    folders = {entry["config"].get("data_dir") for entry in content.get("runs", [])} - {None}
-    data = ["--data-dir", *sorted(folders)] if len(folders) == 1 else []
-    words = [
-        "dfdgbench",
-        "sweep",
-        "launch",
-        table,
-        *data,
-        *_artifacts(content.get("execution", {})),
-        "--output-dir",
-        str(sweep),
-    ]
-    return shlex.join(words)
+    folders = {entry["config"].get("data_dir") for entry in slots.content["runs"]} - {None}
+    data = ["--data-dir", *folders] if len(folders) == 1 else []
+    artifacts = _artifacts(slots.content.get("execution", {}))
+    return shlex.join(["dfdgbench", "sweep", "launch", table, *data, *artifacts, "--output-dir", str(slots.folder)])
+
+
+def _unrestricted(words: Sequence[str]) -> list[str]:
+    kept, dropping = [], False
+    for word in words:
+        if word.startswith("--"):
+            dropping = word.partition("=")[0].replace("_", "-") in _CHOICES
+        if not dropping:
+            kept.append(word)
+    return kept
 
 
 def _flag(name: str, given: Any) -> list[str]:

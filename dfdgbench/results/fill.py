@@ -39,7 +39,7 @@ class Filled:
         values: domain to trial to test accuracy in percent; trials without one are left out.
         expected: trials that the table asks for, or that were planned where these are more.
         marked: whether the row's rule looked at more than the setting of its runs allows.
-        unplanned: columns without any planned run.
+        unplanned: how many runs the table asks for that the sweep has not planned.
     """
 
     values: Mapping[str, Mapping[int, float]]
@@ -58,13 +58,14 @@ def fill(spec: TableSpec, part: int, row: int, slots: Slots) -> Filled:
     for column, cell in planned.items():
         values[column] = _by_trial(cell, rule)
         missing += _missing(spec, cell, slots)
-    trials = {slot.trial for cell in planned.values() for slot in cell}
+    trials = {column: {slot.trial for slot in cell} for column, cell in planned.items()}
+    expected = max(spec.trials, len(set().union(*trials.values())))
     return Filled(
         values=values,
-        expected=max(spec.trials, len(trials)),
+        expected=expected,
         marked=_marked(rule, [slot for cell in planned.values() for slot in cell]),
         missing=tuple(missing),
-        unplanned=sum(not cell for cell in planned.values()),
+        unplanned=sum(expected - len(there) for there in trials.values()),
     )
 
 

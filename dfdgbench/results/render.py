@@ -59,11 +59,9 @@ def missing(table: Table, most: int | None = 3) -> list[str]:
     """
     if not table.missing and not table.unplanned:
         return []
-    lines = [
-        f"{len(table.missing)} runs have no result yet." if len(table.missing) != 1 else "1 run has no result yet."
-    ]
+    lines = [f"{_runs(len(table.missing))} planned, without a result yet."] if table.missing else []
     if table.unplanned:
-        lines.append(f"Of {table.unplanned} cells no run is planned in this sweep.")
+        lines.append(f"{_runs(table.unplanned)} that the table asks for, not planned in this sweep.")
     lines.append(f"All at once: {table.launch}")
     shown = table.missing if most is None else table.missing[:most]
     for run in shown:
@@ -78,6 +76,10 @@ def grid(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     clean = [[text.replace("|", "\\|") for text in row] for row in [header, *rows]]
     align = ("left", *("right",) * (len(header) - 1))
     return tabulate(clean[1:], headers=clean[0], tablefmt="pipe", colalign=align, disable_numparse=True)
+
+
+def _runs(count: int) -> str:
+    return "1 run" if count == 1 else f"{count} runs"
 
 
 def _label(row: TableRow) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -74,11 +74,11 @@ def read_slots(spec: TableSpec, sweep: Path) -> Slots:
     content = read_object(sweep / SWEEP)
     if "spec" not in content or "runs" not in content:
         raise ConfigError(f"{sweep} is no sweep's folder: it has no {SWEEP}. `dfdgbench sweep launch` makes one.")
-    planned = TableSpec.model_validate(content["spec"])
-    if planned.name != spec.name:
+    planned = content["spec"]
+    if planned["name"] != spec.name:
         raise ConfigError(
-            f"The folder {sweep} holds the sweep '{planned.name}', not '{spec.name}'. "
-            f"Type: dfdgbench table {planned.name} {sweep}"
+            f"The folder {sweep} holds the sweep '{planned['name']}', not '{spec.name}'. "
+            f"Type: dfdgbench table {planned['name']} {sweep}"
         )
     cells: dict[tuple[int, int, str], list[Slot]] = defaultdict(list)
     for slot in _placed(spec, planned, content["runs"], sweep):
@@ -92,49 +92,44 @@ def read_slots(spec: TableSpec, sweep: Path) -> Slots:
     return Slots(sweep, content, kept, tuple(several))
 
 
-def _placed(spec: TableSpec, planned: TableSpec, entries: list[Mapping[str, Any]], sweep: Path) -> Iterable[Slot]:
+def _placed(
+    spec: TableSpec, planned: Mapping[str, Any], entries: list[Mapping[str, Any]], sweep: Path
+) -> Iterable[Slot]:
     """Runs by title and label, not by index: the spec may have been edited since."""
     parts = {(part.title, part.dataset): i for i, part in enumerate(spec.parts) if not part.quoted}
     rows = {row.label: j for j, row in enumerate(spec.rows)}
-    columns = _Columns(planned, entries)
+    held_out: dict[int, dict[Any, None]] = defaultdict(dict)
     for entry in entries:
-        old = planned.parts[entry["part"]]
-        part, row = parts.get((old.title, old.dataset)), rows.get(planned.rows[entry["row"]].label)
-        column = columns.of(entry)
-        if part is not None and row is not None and column in spec.parts[part].columns:
+        held_out[entry["part"]][entry["config"]["test_envs"][0]] = None
+    for entry in entries:
+        old = planned["parts"][entry["part"]]
+        part, row = parts.get((old["title"], old["dataset"])), rows.get(planned["rows"][entry["row"]]["label"])
+        if part is None or row is None:
+            continue
+        column = _column(entry, spec.parts[part], list(held_out[entry["part"]]))
+        if column in spec.parts[part].columns:
             yield Slot(part, row, column, entry["id"], entry["config"], sweep / "runs" / entry["id"])
 
 
-class _Columns:
-    """Which column a planned run belongs to.
+def _column(entry: Mapping[str, Any], part: Part, held_out: Sequence[Any]) -> str:
+    """The domain that a planned run holds out, as in its part's ``columns``.
 
     A sweep plans a part's columns in their order, so that the n-th domain held out in a part is its n-th column. Where
     only some were planned, numbers count as positions, which holds where a spec lists the domains in the dataset's
-    order.
+    order. The order is the given spec's: sweep.json is written with sorted keys.
     """
-
-    def __init__(self, spec: TableSpec, entries: Iterable[Mapping[str, Any]]) -> None:
-        self._parts = spec.parts
-        seen: dict[int, dict[Any, None]] = defaultdict(dict)
-        for entry in entries:
-            seen[entry["part"]][entry["config"]["test_envs"][0]] = None
-        self._order = {part: list(envs) for part, envs in seen.items()}
-
-    def of(self, entry: Mapping[str, Any]) -> str:
-        """The domain that the planned run holds out, as in its part's ``columns``."""
-        if "column" in entry:
-            return str(entry["column"])
-        part: Part = self._parts[entry["part"]]
-        env, order, names = entry["config"]["test_envs"][0], self._order[entry["part"]], list(part.columns)
-        if env in names:
-            return str(env)
-        position = order.index(env) if len(order) == len(names) else int(env)
-        if not 0 <= position < len(names):
-            raise ConfigError(
-                f"The run {entry['id']} holds out domain {env} of {part.dataset}, which is no column of "
-                f"'{part.title}'. List the dataset's domains in 'columns', and launch the sweep again."
-            )
-        return names[position]
+    if "column" in entry:
+        return str(entry["column"])
+    env, names = entry["config"]["test_envs"][0], list(part.columns)
+    if env in names:
+        return str(env)
+    position = held_out.index(env) if len(held_out) == len(names) else int(env)
+    if not 0 <= position < len(names):
+        raise ConfigError(
+            f"The run {entry['id']} holds out domain {env} of {part.dataset}, which is no column of '{part.title}'. "
+            "List the dataset's domains in 'columns', and launch the sweep again."
+        )
+    return names[position]
 
 
 def _last_configuration(slots: list[Slot]) -> list[Slot]:

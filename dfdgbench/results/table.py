@@ -70,8 +70,8 @@ class Table:
     Attributes:
         ours: whether it was built from a sweep, not from published numbers alone.
         missing: planned runs whose results are not there.
+        unplanned: how many runs the table asks for that the sweep has not planned.
         launch: the command that makes all of them; "" where nothing is missing.
-        unplanned: cells of which the sweep has no run.
     """
 
     name: str
@@ -81,8 +81,8 @@ class Table:
     notes: tuple[str, ...] = ()
     ours: bool = False
     missing: tuple[Missing, ...] = ()
-    launch: str = ""
     unplanned: int = 0
+    launch: str = ""
 
 
 def build(spec: TableSpec, sweep: str | Path | None = None) -> Table:
@@ -105,8 +105,8 @@ def build(spec: TableSpec, sweep: str | Path | None = None) -> Table:
         notes=(*spec.notes, *_notes(spec, slots)),
         ours=slots is not None,
         missing=missing,
-        launch=commands.launch(spec, slots.folder, slots.content) if slots and (missing or unplanned) else "",
         unplanned=unplanned,
+        launch=commands.launch(spec, slots, whole=unplanned > 0) if slots and (missing or unplanned) else "",
     )
 
 
@@ -129,7 +129,7 @@ def _check_labels(spec: TableSpec) -> None:
 
 
 def _notes(spec: TableSpec, slots: Slots | None) -> list[str]:
-    notes = [f"{row.label}: {row.note}." for row in spec.rows if row.note]
+    notes = [f"{row.label}: {row.note.rstrip('.')}." for row in spec.rows if row.note]
     if slots is not None and slots.superseded:
         shown = "; ".join(slots.superseded[:3]) + ("; ..." if len(slots.superseded) > 3 else "")
         notes.append(

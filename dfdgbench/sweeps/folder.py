@@ -41,7 +41,7 @@ class SweepFolder:
             "execution": execution,
             "command": shlex.join(["dfdgbench", *sys.argv[1:]]),
         }
-        write_json(self.file, content, "The sweep's list of runs")
+        write_json(self.file, content, "The sweep's list of runs", sort_keys=False)  # columns have an order
 
     def _content(self) -> dict[str, Any]:
         if not self.file.exists():

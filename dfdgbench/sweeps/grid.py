@@ -20,10 +20,12 @@ class SweepRun:
 
     Attributes:
         part, row: indices into the spec's parts and rows.
+        column: the held-out domain, one of the part's columns.
     """
 
     part: int
     row: int
+    column: str
     config: RunConfig
 
     @property
@@ -32,11 +34,12 @@ class SweepRun:
 
     def to_json(self) -> dict[str, Any]:
         """For sweep.json."""
-        return {"part": self.part, "row": self.row, "id": self.run_id, "config": self.config.model_dump()}
+        place = {"part": self.part, "row": self.row, "column": self.column}
+        return {**place, "id": self.run_id, "config": self.config.model_dump()}
 
     @classmethod
     def from_json(cls, content: Mapping[str, Any]) -> SweepRun:
-        return cls(content["part"], content["row"], RunConfig.make(**content["config"]))
+        return cls(content["part"], content["row"], content["column"], RunConfig.make(**content["config"]))
 
 
 def runs_of(
@@ -70,18 +73,19 @@ def runs_of(
                 if algorithms and row.algorithm not in algorithms and row.label not in algorithms:
                     continue
                 runs += [
-                    SweepRun(i, j, _config(spec, part, row, env, trial, data_dir, options or {}, hparams))
-                    for env in _held_out(part, test_envs)
+                    SweepRun(i, j, domain, _config(spec, part, row, env, trial, data_dir, options or {}, hparams))
+                    for env, domain in _held_out(part, test_envs)
                 ]
     return runs
 
 
-def _held_out(part: Part, wanted: Sequence[int]) -> list[int]:
+def _held_out(part: Part, wanted: Sequence[int]) -> list[tuple[int, str]]:
+    """Index and name of the domains that are held out in turn."""
     metadata = DATASETS.get(part.dataset).metadata
-    envs = [metadata.index(domain) for domain in part.columns]
     for env in wanted:
         metadata.index(env)
-    return [env for env in envs if not wanted or env in wanted]
+    envs = [(metadata.index(domain), domain) for domain in part.columns]
+    return [(env, domain) for env, domain in envs if not wanted or env in wanted]
 
 
 def _config(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -11,14 +12,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from dfdgbench import planning
 from dfdgbench.algorithms.base import ALGORITHMS
 from dfdgbench.cli.main import main
 from dfdgbench.datasets.pacs import PACS
+from dfdgbench.tables import spec
 
 # A run that takes a fraction of a second.
-PROBLEM = ("--dataset", "Debug28", "--network", "smallcnn", "--device", "cpu")
-TINY = (*PROBLEM, "--steps", "3", "--checkpoint-freq", "0", "--hparam", "batch_size=4")
-TEACHERS = ("--hparam", "teacher.steps=2", "--hparam", "teacher.batch_size=4")
+PROBLEM = ("--dataset", "Debug28", "--network", "smallcnn", "--device", "cpu", "--checkpoint-freq", "0")
 
 
 @dataclass(frozen=True)
@@ -37,8 +38,12 @@ Cli = Callable[..., Outcome]
 def cli(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Cli:
     """Calls ``dfdgbench`` with the given arguments, in ``tmp_path``."""
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [*sys.path])
 
     def call(*arguments: object) -> Outcome:
+        for cache in (planning.open_dataset, spec.load):
+            cache.cache_clear()  # a command is a process of its own
+        importlib.invalidate_caches()
         capsys.readouterr()
         try:
             code = main([str(argument) for argument in arguments])
@@ -46,6 +51,17 @@ def cli(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureF
             code = ended.code if isinstance(ended.code, int) else 0
         out, err = capsys.readouterr()
         return Outcome(code, out, err)
+
+    return call
+
+
+@pytest.fixture
+def train(cli: Cli) -> Cli:
+    """Calls ``dfdgbench train`` on tiny data, with more arguments on top."""
+
+    def call(*arguments: object, algorithm: str = "ERM") -> Outcome:
+        size = ("--steps", 3, "--hparam", "batch_size=4") if algorithm == "ERM" else ("--hparam", "teacher.batch_size=4")
+        return cli("train", *PROBLEM, "--algorithm", algorithm, *size, *arguments)
 
     return call
 

@@ -125,6 +125,8 @@ class Local(Launcher):
                     result = self._start(alone, task, sweep, execution).result()
                 except BrokenProcessPool:
                     result = (0.0, "its process crashed, twice (killed, out of memory?)", "")
+                    if task.stage is None:  # it could not say so itself
+                        sweep.folder(task.run).say("failed", error=result[1])
             self._note(board, task, result, bar)
 
     @staticmethod

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from dfdgbench.engine.config import RunConfig
-from dfdgbench.tables.spec import TableSpec
+from dfdgbench.engine.files import write_json
+from dfdgbench.tables.spec import Part, Row, TableSpec
 
 TARGET = "T"
 
@@ -41,7 +42,9 @@ def write_domainbed(folder: Path, records: Sequence[Mapping[str, Any]], done: bo
     return folder
 
 
-def our_record(config: RunConfig, accuracies: Mapping[str, float], step: int = 100, setting: str = "data-free") -> dict[str, Any]:
+def our_record(
+    config: RunConfig, accuracies: Mapping[str, float], step: int = 100, setting: str = "data-free"
+) -> dict[str, Any]:
     """A record of this project's run of ``config``."""
     targets = [int(env) for env in config.test_envs]
     args = config.model_dump() | {
@@ -67,12 +70,24 @@ def write_ours(
     made = our_record(config, accuracies, setting=setting)
     folder.mkdir(parents=True)
     content = {"config": config.model_dump(), "run": config.identity(), "args": made["args"], "setting": setting}
-    (folder / "config.json").write_text(json.dumps(content))
-    (folder / "status.json").write_text(json.dumps({"state": state}))
+    write_json(folder / "config.json", content)
+    write_json(folder / "status.json", {"state": state})
     (folder / "results.jsonl").write_text(json.dumps(made, sort_keys=True) + "\n")
     if state == "done":
         (folder / "done").write_text("done")
     return folder
+
+
+def small(**changes: Any) -> TableSpec:
+    """A table of two rows and two columns over three trials."""
+    given: dict[str, Any] = {
+        "name": "small",
+        "title": "Small",
+        "trials": 3,
+        "rows": [Row(label="Ours", algorithm="DEKAN"), Row(label="Best", algorithm="BestTeacher", oracle=True)],
+        "parts": [Part(title="MD", dataset="MiniDigits", columns={"handwritten": "H", "blended": "B"})],
+    }
+    return TableSpec(**(given | changes))
 
 
 def plan(spec: TableSpec, sweep: Path, trials: int = 1, command: str = "", **options: Any) -> list[dict[str, Any]]:
@@ -84,7 +99,12 @@ def plan(spec: TableSpec, sweep: Path, trials: int = 1, command: str = "", **opt
                 for env in range(0 if part.quoted else len(part.columns)):
                     given = {**spec.options, **part.options, **row.options, **options}
                     config = RunConfig.make(
-                        algorithm=row.algorithm, dataset=part.dataset, test_envs=[env], trial_seed=trial, hparams=row.hparams, **given
+                        algorithm=row.algorithm,
+                        dataset=part.dataset,
+                        test_envs=[env],
+                        trial_seed=trial,
+                        hparams=row.hparams,
+                        **given,
                     ).swept()
                     entries.append({"part": i, "row": j, "id": config.run_id, "config": config.model_dump()})
     write_sweep(spec, sweep, entries, command)
@@ -93,9 +113,13 @@ def plan(spec: TableSpec, sweep: Path, trials: int = 1, command: str = "", **opt
 
 def write_sweep(spec: TableSpec, sweep: Path, entries: Sequence[Mapping[str, Any]], command: str = "") -> None:
     """sweep.json."""
-    sweep.mkdir(parents=True, exist_ok=True)
-    content = {"spec": spec.model_dump(), "runs": list(entries), "command": command, "execution": {"artifacts": "artifacts"}}
-    (sweep / "sweep.json").write_text(json.dumps(content))
+    content = {
+        "spec": spec.model_dump(),
+        "runs": list(entries),
+        "command": command,
+        "execution": {"artifacts": "artifacts"},
+    }
+    write_json(sweep / "sweep.json", content)
 
 
 def finish(sweep: Path, entry: Mapping[str, Any], accuracy: float, setting: str = "data-free", **others: float) -> None:

@@ -1,0 +1,85 @@
+"""The same from Python."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+import dfdgbench
+from dfdgbench.engine.config import Execution
+from dfdgbench.errors import ConfigError, HparamError
+
+OPTIONS = {
+    "dataset": "Debug28",
+    "network": "smallcnn",
+    "steps": 3,
+    "checkpoint_freq": 0,
+    "hparams": {"batch_size": 4},
+}
+
+
+@pytest.fixture
+def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dfdgbench.Run:
+    monkeypatch.chdir(tmp_path)
+    return dfdgbench.train(output_dir="run", execution=Execution(device="cpu"), **OPTIONS)
+
+
+def test_train_returns_a_run_with_its_records(run: dfdgbench.Run) -> None:
+    assert run.done
+    assert run.config.algorithm == "ERM"
+    assert [record["step"] for record in run.records] == [2]
+
+
+def test_a_loaded_run_predicts_as_its_records_say(run: dfdgbench.Run) -> None:
+    loaded = dfdgbench.load("run", device="cpu")
+    assert loaded.config == run.config
+    assert loaded.predict(torch.rand(5, 3, 28, 28)).shape == (5, 2)
+    assert loaded.evaluate() == {name: value for name, value in run.records[-1].items() if name.endswith("_acc")}
+
+
+def test_the_default_folder_is_the_runs_own(run: dfdgbench.Run) -> None:
+    other = dfdgbench.train(execution=Execution(device="cpu"), **OPTIONS)
+    assert other.folder.path == Path("runs") / other.config.run_id
+
+
+def test_frame_has_the_runs_records(run: dfdgbench.Run) -> None:
+    frame = dfdgbench.frame("run")
+    assert set(frame["algorithm"]) == {"ERM"}
+    chosen = frame[(frame["env"] == 0) & (frame["split"] == "in")]
+    assert chosen["value"].tolist() == [run.records[-1]["env0_in_acc"]]
+
+
+def test_an_unfinished_run_can_be_loaded_but_does_not_predict(run: dfdgbench.Run) -> None:
+    (run.folder.path / "done").unlink()
+    loaded = dfdgbench.load("run", device="cpu")
+    assert not loaded.done
+    with pytest.raises(ConfigError, match="is not done"):
+        loaded.predict(torch.rand(1, 3, 28, 28))
+
+
+@pytest.mark.parametrize("folder", [".", "nowhere"])
+def test_no_run_cannot_be_loaded(run: dfdgbench.Run, folder: str) -> None:
+    with pytest.raises(ConfigError, match="is no run's folder"):
+        dfdgbench.load(folder)
+
+
+def test_wrong_options_are_errors_that_name_them() -> None:
+    with pytest.raises(ConfigError, match="--stepps"):
+        dfdgbench.train(stepps=3)
+    with pytest.raises(HparamError, match="Did you mean lr"):
+        dfdgbench.train(**{**OPTIONS, "hparams": {"lrr": 1}})
+
+
+def test_an_unknown_attribute_is_an_attribute_error() -> None:
+    with pytest.raises(AttributeError, match="no attribute 'trian'"):
+        _ = dfdgbench.trian
+    assert set(dfdgbench.__all__) <= {*dir(dfdgbench), "Run", "frame", "load", "train"}
+
+
+def test_importing_the_package_imports_nothing_heavy() -> None:
+    code = "import dfdgbench, sys; print({'torch', 'pandas', 'pydantic', 'numpy'} & set(sys.modules))"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "set()\n"

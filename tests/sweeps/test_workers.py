@@ -1,0 +1,89 @@
+"""Which GPU a worker gets, and that a worker's failure is a value."""
+
+from __future__ import annotations
+
+import logging
+import os
+import queue
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+
+from dfdgbench.engine.config import Execution, RunConfig
+from dfdgbench.sweeps.worker import attempt, initialise, sequence_of, visible_gpus
+
+
+@pytest.mark.parametrize(
+    ("named", "found"),
+    [("", []), ("0", ["0"]), ("0,2", ["0", "2"]), ("GPU-8f,MIG-a1", ["GPU-8f", "MIG-a1"]), ("1,", ["1"])],
+)
+def test_workers_share_the_gpus_that_are_named(monkeypatch: pytest.MonkeyPatch, named: str, found: list[str]) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", named)
+    assert visible_gpus() == found
+
+
+def test_without_a_name_they_share_what_is_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 3)
+    assert visible_gpus() == ["0", "1", "2"]
+
+
+def test_more_workers_than_gpus_go_round() -> None:
+    assert sequence_of(["0", "2"], 5) == ["0", "2", "0", "2", "0"]
+    assert sequence_of(["0", "2"], 1) == ["0"]
+
+
+@pytest.fixture
+def _own_logger() -> Iterator[None]:
+    logger = logging.getLogger("dfdgbench")
+    before, level = list(logger.handlers), logger.level
+    yield
+    for handler in set(logger.handlers) - set(before):
+        logger.removeHandler(handler)
+        handler.close()
+    logger.setLevel(level)
+
+
+@pytest.mark.usefixtures("_own_logger")
+def test_a_worker_takes_one_gpu_and_logs_to_a_file_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,2")
+    monkeypatch.setenv("TQDM_DISABLE", "1")
+    gpus: queue.Queue[str] = queue.Queue()
+    for name in ("2", "0"):
+        gpus.put(name)
+    initialise(gpus, str(tmp_path / "logs"))  # type: ignore[arg-type]
+    assert os.environ["CUDA_VISIBLE_DEVICES"] == "2"
+    assert gpus.qsize() == 1
+    logging.getLogger("dfdgbench").info("hello")
+    assert (tmp_path / "logs" / f"worker-{os.getpid()}.txt").read_text().endswith(" hello\n")
+
+
+@pytest.mark.usefixtures("_own_logger")
+def test_a_worker_without_gpus_leaves_the_variable_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    monkeypatch.setenv("TQDM_DISABLE", "1")
+    initialise(None, str(tmp_path))
+    assert os.environ["CUDA_VISIBLE_DEVICES"] == ""
+
+
+def test_a_worker_is_told_its_gpu_before_torch_is_imported() -> None:
+    code = "import dfdgbench.sweeps.worker, sys; print('torch' in sys.modules)"
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert ended.stdout == "False\n"
+
+
+def test_failures_are_values(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    config = RunConfig(dataset="Debug28", network="smallcnn", steps=1, hparams={"batch_size": 4})
+    execution = Execution(device="cpu", artifacts=tmp_path / "artifacts")
+    seconds, message, trace = attempt(config, execution, str(tmp_path / "run"), None)
+    assert (seconds > 0, message, trace) == (True, "", "")
+    wrong = config.model_copy(update={"hparams": {"lrr": 1}})
+    assert attempt(wrong, execution, str(tmp_path / "wrong"), None)[1].startswith("There is no hyper-parameter")
+    monkeypatch.setattr("dfdgbench.sweeps.worker.perform", lambda *_: 1 / 0)
+    seconds, message, trace = attempt(config, execution, str(tmp_path / "bug"), None)
+    assert message == "ZeroDivisionError: division by zero"
+    assert "Traceback" in trace
