@@ -127,7 +127,7 @@ class Problem:
             "domain": self.domain_name(read.domain),
             "protocol": self.protocol.name,
             "split": read.split,
-            "held_out": read.domain in self.targets and self.options.uda_holdout_fraction > 0,
+            "held_out": read.domain in self.targets,  # DomainBed shuffles its splits once more
             "trial_seed": self.options.trial_seed,
             "holdout_fraction": self.options.holdout_fraction,
             "uda_holdout_fraction": self.options.uda_holdout_fraction if read.domain in self.targets else 0.0,

@@ -60,7 +60,9 @@ def train(cli: Cli) -> Cli:
     """Calls ``dfdgbench train`` on tiny data, with more arguments on top."""
 
     def call(*arguments: object, algorithm: str = "ERM") -> Outcome:
-        size = ("--steps", 3, "--hparam", "batch_size=4") if algorithm == "ERM" else ("--hparam", "teacher.batch_size=4")
+        size = (
+            ("--steps", 3, "--hparam", "batch_size=4") if algorithm == "ERM" else ("--hparam", "teacher.batch_size=4")
+        )
         return cli("train", *PROBLEM, "--algorithm", algorithm, *size, *arguments)
 
     return call

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from _pytest.mark import ParameterSet
 
 DEKAN = ("train", "--algorithm", "DEKAN", "--dataset", "Debug28", "--network", "smallcnn")
 TRAIN = ("train", "--dataset", "Debug28", "--network", "smallcnn")
@@ -68,7 +69,10 @@ PROBLEMS = [
     (PACS, ["no data folder was given", "--data-dir DIR"]),
     ((*PACS, "--data-dir", "nowhere"), ["The data folder nowhere does not exist"]),
     ((*PACS, "--data-dir", "."), ["PACS", "does not exist", "Put the dataset there"]),
-    (("train", "--protocol", "official", *TRAIN[1:]), ["published without train and test parts", "--protocol domainbed"]),
+    (
+        ("train", "--protocol", "official", *TRAIN[1:]),
+        ["published without train and test parts", "--protocol domainbed"],
+    ),
     ((*DEKAN, "--network", "MNIST_CNN"), ["no batch normalisation", "Type --network resnet18"]),
     ((*DEKAN, "--network", "alexnet"), ["no batch normalisation", "Type --network resnet18"]),
     ((*TRAIN, "--weights", "nowhere.pt"), ["The weights file nowhere.pt", "does not exist"]),
@@ -102,25 +106,19 @@ def told_in_one_message(cli: Callable, arguments: tuple[str, ...], fragments: li
     assert [fragment for fragment in fragments if fragment not in ended.err] == []
 
 
-def line(arguments: tuple[str, ...]) -> str:
-    return " ".join(arguments)
+def cases(given: list[tuple[tuple[str, ...], list[str]]]) -> list[ParameterSet]:
+    """Arguments and what the message must say, called by the arguments."""
+    return [pytest.param(arguments, fragments, id=" ".join(arguments)) for arguments, fragments in given]
 
 
-@pytest.mark.parametrize(("arguments", "fragments"), [*NAMES, *HPARAMS, *PROBLEMS], ids=lambda v: line(v) if isinstance(v, tuple) else "")
+@pytest.mark.parametrize(("arguments", "fragments"), cases([*NAMES, *HPARAMS, *PROBLEMS]))
 def test_what_cannot_be_done_is_told(cli: Callable, arguments: tuple[str, ...], fragments: list[str]) -> None:
     told_in_one_message(cli, arguments, fragments, 1)
 
 
-@pytest.mark.parametrize(("arguments", "fragments"), USAGE, ids=lambda v: line(v) if isinstance(v, tuple) else "")
+@pytest.mark.parametrize(("arguments", "fragments"), cases(USAGE))
 def test_wrong_usage_is_told(cli: Callable, arguments: tuple[str, ...], fragments: list[str]) -> None:
     told_in_one_message(cli, arguments, fragments, 2)
-
-
-@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU here")
-def test_a_gpu_that_is_not_there(train: Callable) -> None:
-    refused = train("--device", "cuda")
-    assert refused.code == 1
-    assert "no CUDA device is visible. Type --device cpu" in refused.err
 
 
 # Files ----------------------------------------------------------------------------------------------------------------

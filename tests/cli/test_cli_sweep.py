@@ -74,7 +74,9 @@ def test_what_was_launched_is_done_and_not_launched_again(sweep: Callable, tmp_p
 def test_all_launchers_leave_the_same_records(sweep: Callable, tmp_path: Path) -> None:
     found = {}
     for launcher in ("debug", "local"):
-        sweep("launch", "--launcher", launcher, "--jobs", 1, "--output-dir", launcher, "--artifacts", f"store-{launcher}")
+        sweep(
+            "launch", "--launcher", launcher, "--jobs", 1, "--output-dir", launcher, "--artifacts", f"store-{launcher}"
+        )
         for path in sorted((tmp_path / launcher / "runs").glob("*/results.jsonl")):
             (record,) = records.read(path)
             values = {name: value for name, value in record.items() if name.startswith("env")}
@@ -124,7 +126,9 @@ def test_status_before_within_and_after(sweep: Callable, cli: Callable, tmp_path
     shown = cli("sweep", "status", "runs/tiny").out
     assert "1/2 train 1 -> 2" in shown
     assert "DataError: no" in shown
-    assert {"3 done", "1 running", "1 failed", "1 absent"} <= set(shown.splitlines()[-1].removeprefix("6 runs: ").split(", "))
+    assert {"3 done", "1 running", "1 failed", "1 absent"} <= set(
+        shown.splitlines()[-1].removeprefix("6 runs: ").split(", ")
+    )
     rows = json.loads(cli("sweep", "status", "runs/tiny", "--json").out)
     assert sorted(row["state"] for row in rows) == ["absent", "done", "done", "done", "failed", "running"]
 
@@ -143,7 +147,7 @@ def test_a_damaged_sweep_file_is_told(sweep: Callable, cli: Callable, tmp_path: 
 @pytest.fixture
 def elsewhere(tmp_path: Path) -> None:
     """A table on data that is not here."""
-    columns = TABLE.replace("dataset: Debug28, columns: {\"0\": first", "dataset: PACS, columns: {photo: first")
+    columns = TABLE.replace('dataset: Debug28, columns: {"0": first', "dataset: PACS, columns: {photo: first")
     (tmp_path / "pacs.yaml").write_text(columns.replace('"1": second', "sketch: second"))
 
 
@@ -165,9 +169,7 @@ def test_problems_for_programs(cli: Callable) -> None:
     assert any("no data folder was given" in problem for problem in json.loads(shown.out)["problems"])
 
 
-def test_weights_out_of_reach_are_a_problem(
-    sweep: Callable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_weights_out_of_reach_are_a_problem(sweep: Callable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
     monkeypatch.setattr(weights, "reachable", lambda host: False)
     shown = sweep("plan", "--network", "resnet18", "--algorithms", "ERM")

@@ -98,7 +98,7 @@ def test_a_failure_is_recorded_and_a_relaunch_tries_again(
     message = {"bug": "a bug of one's own", "mend": "something to mend"}[kind]
     assert ended.code == 1
     assert "1 of 2 runs are done" in ended.out
-    assert f"failed: trouble:Trouble Debug28 -> 0 (trial 0): " in ended.err
+    assert "failed: trouble:Trouble Debug28 -> 0 (trial 0): " in ended.err
     assert message in ended.err
     assert "Traceback" not in ended.err
     folder = folder_of(kind, tmp_path)

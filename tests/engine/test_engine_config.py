@@ -54,7 +54,7 @@ def test_a_runs_name_stays_the_same_for_ever() -> None:
     )
     name, digest = config.run_id.rsplit("-", 1)
     assert name == "DEKAN-PACS-env3+photo-t1-h2"
-    assert digest == "DIGEST"
+    assert digest == "f7bfcf0f"
 
 
 def test_a_swept_run_has_domainbeds_seed() -> None:

@@ -49,10 +49,11 @@ def _summary(folder: Path) -> dict[str, list[float]]:
 
 def _stages(artifacts: Path) -> dict[str, Stage]:
     """The last stage of every kind."""
-    found = {}
-    for algorithm, hparams in (("DEKAN", HPARAMS), ("KD-on-noise", {"noise.images": 8})):
+    found: dict[str, Stage] = {}
+    for algorithm, hparams in (("DEKAN", HPARAMS), ("KD-on-noise", tiny.tiny("teacher", noise__images=8))):
         config = RunConfig.make(algorithm=algorithm, dataset="Debug28", network="smallcnn", hparams=hparams)
-        found |= {stage.kind: stage for stage in walk(plan(config, Execution(device="cpu", artifacts=artifacts)).last)}
+        planned = plan(config, Execution(device="cpu", artifacts=artifacts))
+        found = {stage.kind: stage for stage in walk(planned.last)} | found
     return {kind: found[kind] for kind in KINDS}
 
 

@@ -91,9 +91,15 @@ def test_the_runs_seed_and_steps_are_the_students_alone(artifacts: Path) -> None
         assert {kind for kind in before if before[kind] != after[kind]} == {"student"}
 
 
-@pytest.mark.parametrize(
-    "options", [{"trial_seed": 1}, {"network": "mnist_cnn"}, {"dtype": "bfloat16"}, {"image_size": 32}], ids=str
-)
+EVERYWHERE: list[dict[str, Any]] = [
+    {"trial_seed": 1},
+    {"network": "resnet18", "weights": "none"},
+    {"dtype": "bfloat16"},
+    {"image_size": 32},
+]
+
+
+@pytest.mark.parametrize("options", EVERYWHERE, ids=str)
 def test_what_concerns_everything_changes_everything(artifacts: Path, options: dict[str, Any]) -> None:
     before, after = stages(artifacts), stages(artifacts, **options)
     assert not any(set(before[kind]) & set(after[kind]) for kind in before)

@@ -103,7 +103,9 @@ def test_overrides_reach_the_rows_that_know_them() -> None:
 
 def test_a_row_comes_on_top_of_its_part_and_that_of_the_table() -> None:
     part = PACS.model_copy(update={"hparams": {"batch_size": 2, "lr": 2}})
-    spec = table(parts=[part], hparams={"batch_size": 1, "lr": 1, "weight_decay": 1}, options={"steps": 3, "image_size": 9})
+    spec = table(
+        parts=[part], hparams={"batch_size": 1, "lr": 1, "weight_decay": 1}, options={"steps": 3, "image_size": 9}
+    )
     config = runs_of(spec, algorithms=["ERM"])[0].config
     assert config.hparams == {"batch_size": 8, "lr": 2, "weight_decay": 1}
     assert (config.steps, config.image_size) == (7, 9)
@@ -120,7 +122,7 @@ def test_a_preset_is_for_the_rows_that_have_it() -> None:
 def test_an_hparam_of_the_table_that_no_row_knows_is_a_mistake(place: str) -> None:
     wrong = {"inversion.epsilom": 3}
     spec = table(hparams=wrong) if place == "table" else table(parts=[DEBUG.model_copy(update={"hparams": wrong})])
-    with pytest.raises(HparamError, match="Did you mean inversion.epsilon"):
+    with pytest.raises(HparamError, match=r"Did you mean inversion\.epsilon"):
         runs_of(spec)
 
 
@@ -164,7 +166,9 @@ rows: [{label: ERM, algorithm: ERM}]
         ("\tname: x", ["is no YAML"]),
     ],
 )
-def test_mistakes_in_a_table_are_one_message_that_names_the_file(tmp_path: Path, wrong: str, messages: list[str]) -> None:
+def test_mistakes_in_a_table_are_one_message_that_names_the_file(
+    tmp_path: Path, wrong: str, messages: list[str]
+) -> None:
     path = tmp_path / "mine.yaml"
     path.write_text(wrong)
     with pytest.raises(ConfigError) as caught:
