@@ -211,8 +211,8 @@ def _colour_pairs(rng: np.random.Generator, contrast: int, tint: int, light: flo
 
 def _mix(ground: Ints | Pixels, ink: Ints | Pixels, coverage: Ints | Pixels) -> Pixels:
     """``ground`` where ``coverage`` (0 to 255) is 0, ``ink`` where it is 255; shapes are broadcast."""
-    weight = coverage.astype(np.int64)
-    mixed: Ints = (ground * (255 - weight) + ink * weight + 127) // 255
+    below, above, weight = ground.astype(np.int64), ink.astype(np.int64), coverage.astype(np.int64)
+    mixed: Ints = (below * (255 - weight) + above * weight + 127) // 255
     return mixed.astype(np.uint8)
 
 

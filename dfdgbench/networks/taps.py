@@ -60,6 +60,7 @@ class Taps:
         self._taps: dict[nn.Module, _Tap] = {}
         self._handles: list[RemovableHandle] = []
         self._inside = False
+        self._compiled: Any = None
 
     def __enter__(self) -> Taps:
         if not self._names:
@@ -67,6 +68,9 @@ class Taps:
                 f"The network {type(self.network).__name__} has no batch normalisation to read. Type --network with "
                 f"one that has: resnet18, resnet50, WRN-16-2, smallcnn."
             )
+        # A compiled network does not run hooks of its layers; inside the context it is run as written.
+        self._compiled = getattr(self.network, "_compiled_call_impl", None)
+        self.network._compiled_call_impl = None
         self._handles = [
             self.network.register_forward_pre_hook(self._start),
             self.network.register_forward_hook(self._end, always_call=True),
@@ -83,6 +87,7 @@ class Taps:
     ) -> None:
         for handle in self._handles:
             handle.remove()
+        self.network._compiled_call_impl = self._compiled
         self._handles = []
         self._taps = {}
         self._inside = False

@@ -71,6 +71,7 @@ def train(cli: Cli) -> Cli:
 @pytest.fixture
 def module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str, str], None]]:
     """Writes an importable module; what it registers is forgotten after the test."""
+    ALGORITHMS.names()  # which registers the package's own
     registered, imported = dict(ALGORITHMS._found), set(sys.modules)
     monkeypatch.syspath_prepend(tmp_path)
 

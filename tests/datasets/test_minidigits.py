@@ -142,6 +142,7 @@ def test_what_was_rendered_once_is_read_back(
     again = MiniDigits()
     for index, name in enumerate(NAMES):
         domain = again.domain(index)
+        assert isinstance(domain, ArrayDomain)
         assert domain.name == name
         assert np.array_equal(domain.images, rendered[name])
         assert domain.labels.tolist() == minidigits.labels().tolist()
@@ -184,7 +185,9 @@ def test_a_damaged_cache_is_rendered_anew(
     cache: Path, quick: list[str], rendered: dict[str, Pixels], kind: str
 ) -> None:
     damage(cache, kind)
-    assert np.array_equal(MiniDigits().domain(0).images, rendered["handwritten"])
+    domain = MiniDigits().domain(0)
+    assert isinstance(domain, ArrayDomain)
+    assert np.array_equal(domain.images, rendered["handwritten"])
     assert quick == list(NAMES)
     stored = minidigits.read_cache(cache, "handwritten")
     assert stored is not None

@@ -282,3 +282,18 @@ def test_pooled_moments_refuse_train_mode_and_nothing() -> None:
         pooled_moments(network, [torch.rand(2, 3, 32, 32)])
     with pytest.raises(RuntimeError, match="eval mode"):
         pooled_moments(network.train(), [torch.rand(2, 3, 32, 32)])
+
+
+def test_a_compiled_network_is_read_too() -> None:
+    network = build(NetworkSpec("smallcnn", 10, image_size=32), 0).eval()
+    images = torch.rand(4, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+    with Taps(network) as taps:
+        network(images)
+        plain = taps.moments()
+    network.compile(backend="eager")
+    network(images)
+    with Taps(network) as taps:
+        network(images)
+        compiled = taps.moments()
+    assert all(torch.equal(one, two) for pair in zip(plain, compiled, strict=True) for one, two in zip(*pair, strict=True))
+    assert network._compiled_call_impl is not None, "outside the context it is compiled again"
