@@ -22,7 +22,7 @@ KILLS = 10
 PLACES = ["--output-dir", "run", "--artifacts", "artifacts"]
 PROBLEM = ["--dataset", "Debug28", "--network", "smallcnn", "--device", "cpu", "--checkpoint-every", "0"]
 DEKAN = tiny.tiny(
-    "teacher", "inversion", "fusion", "distillation", teacher__steps=25, inversion__steps=25, fusion__steps=25
+    "teacher", "inversion", "fusion", "distillation", teacher__steps=15, inversion__steps=15, fusion__steps=15
 )
 Command = list[str]
 
@@ -74,7 +74,7 @@ def left(folder: Path) -> tuple[bytes, bytes]:
 def test_killed_at_ten_random_instants_it_ends_with_the_same_bytes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    arguments = command("DEKAN", "--steps", "60", "--checkpoint-freq", "7", **DEKAN)
+    arguments = command("DEKAN", "--steps", "40", "--checkpoint-freq", "7", **DEKAN)
     seconds = alone(arguments, tmp_path / "alone", monkeypatch)
     delays, killed, done = random.Random(0), 0, 0
     while killed < KILLS and not (tmp_path / "killed" / "run" / "done").exists():

@@ -7,9 +7,11 @@ blame is known.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import multiprocessing
 import os
+import signal
 import sys
 import time
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
@@ -20,7 +22,7 @@ from typing import Any
 from tqdm import tqdm
 
 from dfdgbench.engine.config import Execution
-from dfdgbench.engine.interrupt import Interrupted
+from dfdgbench.engine.interrupt import Interrupted, terminated_like_interrupted
 from dfdgbench.sweeps.folder import SweepFolder
 from dfdgbench.sweeps.launchers.base import LAUNCHERS, Launcher, Outcome
 from dfdgbench.sweeps.plan import SweepPlan, Task
@@ -64,15 +66,16 @@ class Local(Launcher):
         bar = tqdm(total=total, unit="task", disable=not sys.stderr.isatty(), dynamic_ncols=True)
         pool = self._pool(jobs, gpus, sweep)
         try:
-            while board.waiting or board.under_way:
-                try:
-                    self._round(board, pool, jobs, sweep, execution, bar)
-                except BrokenProcessPool:
-                    pool.shutdown(wait=False, cancel_futures=True)
-                    self._after_crash(board, gpus, sweep, execution, bar)
-                    pool = self._pool(jobs, gpus, sweep)
+            with terminated_like_interrupted():
+                while board.waiting or board.under_way:
+                    try:
+                        self._round(board, pool, jobs, sweep, execution, bar)
+                    except BrokenProcessPool:
+                        pool.shutdown(wait=False, cancel_futures=True)
+                        self._after_crash(board, gpus, sweep, execution, bar)
+                        pool = self._pool(jobs, gpus, sweep)
         except KeyboardInterrupt as error:
-            pool.shutdown(wait=True, cancel_futures=True)
+            self._stop(pool)
             raise Interrupted(
                 "Stopped; what was under way has left snapshots. The same command goes on from them.", 2
             ) from error
@@ -80,6 +83,14 @@ class Local(Launcher):
             bar.close()
         pool.shutdown()
         return Outcome(board.failed)
+
+    @staticmethod
+    def _stop(pool: ProcessPoolExecutor) -> None:
+        """Have every worker leave a snapshot: a terminal's Ctrl-C reaches them too, a scheduler's signal does not."""
+        for child in multiprocessing.active_children():
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(child.pid or 0, signal.SIGTERM)
+        pool.shutdown(wait=True, cancel_futures=True)
 
     @staticmethod
     def _pool(jobs: int, gpus: list[str], sweep: SweepFolder) -> ProcessPoolExecutor:
