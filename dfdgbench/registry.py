@@ -90,12 +90,12 @@ class Registry(Generic[T]):
     def _scan(self) -> None:
         if self._scanned:
             return
-        self._scanned = True
         package = importlib.import_module(self.package)
         for module in sorted(pkgutil.iter_modules(package.__path__), key=lambda found: found.name):
             name = f"{self.package}.{module.name}"
             if _registers(name):
                 importlib.import_module(name)
+        self._scanned = True  # not before: a module that cannot be imported must be told of again
 
     def _entry_points(self) -> dict[str, EntryPoint]:
         if self._outside is None:

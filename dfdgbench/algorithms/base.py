@@ -9,7 +9,7 @@ from typing import Any, ClassVar, TypeVar
 
 from dfdgbench.engine.problem import Problem
 from dfdgbench.engine.stage import PredictorStage
-from dfdgbench.errors import ConfigError, unknown
+from dfdgbench.errors import ConfigError, UnknownNameError, unknown
 from dfdgbench.hparams import Hparams
 from dfdgbench.registry import Registry, origin, subclass_check
 from dfdgbench.settings import Setting
@@ -56,6 +56,8 @@ class Algorithm(ABC):
         if name is None:
             return {}
         if name not in cls.presets:
+            if not cls.presets:
+                raise UnknownNameError(f"{cls.name} has no presets, so no '{name}'. Leave --preset out.")
             raise unknown(f"preset of {cls.name}", name, cls.presets)
         return cls.presets[name]
 
@@ -65,9 +67,16 @@ class Algorithm(ABC):
         return (cls.__doc__ or "").strip().split("\n")[0]
 
 
-ALGORITHMS: Registry[type[Algorithm]] = Registry(
-    "algorithm", "dfdgbench.algorithms", "dfdgbench.algorithms", subclass_check("algorithm", Algorithm)
-)
+def _check(name: str, component: Any) -> None:
+    subclass_check("algorithm", Algorithm)(name, component)
+    if not hasattr(component, "setting"):
+        raise ConfigError(
+            f"The algorithm '{name}' ({origin(component)}) was never registered, so its setting is not known. Write "
+            '@register("NAME", setting=..., paper=...) above the class.'
+        )
+
+
+ALGORITHMS: Registry[type[Algorithm]] = Registry("algorithm", "dfdgbench.algorithms", "dfdgbench.algorithms", _check)
 
 
 def register(name: str, *, setting: Setting, paper: Paper) -> Callable[[A], A]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import logging
 from typing import Any
 
 from dfdgbench.cli.output import say
@@ -13,7 +14,7 @@ def add(commands: Any) -> None:
     parser = commands.add_parser(
         "check",
         help="run the contract on an algorithm",
-        description="Run the contract on an algorithm: its hyper-parameters, its plan and access, a tiny run, kill and resume, reload.",
+        description="Run the contract on an algorithm: hyper-parameters, plan and access, a tiny run, kill and resume, reload.",
         epilog="examples:\n  dfdgbench check DEKAN\n  dfdgbench check mymethod:MyMethod",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -25,8 +26,9 @@ def run(options: argparse.Namespace) -> int:
     """Print one line a check; exit code 1 at the first that fails."""
     from dfdgbench.algorithms.contract import checks_of
 
+    logging.getLogger("dfdgbench").setLevel(logging.WARNING)  # the tiny runs' own lines are no news
     for title, check in checks_of(options.name):
-        say(f"{title} ...")
         check()
+        say(f"ok  {title}")
     say(f"{options.name} keeps the contract.")
     return 0

@@ -145,7 +145,9 @@ class Dataset(ABC):
                 f"with DIR holding {self.metadata.layout}."
             )
         if not self.data_dir.is_dir():
-            raise DataError(f"The data folder {self.data_dir} does not exist. {self.metadata.name} expects {self.metadata.layout}.")
+            raise DataError(
+                f"The data folder {self.data_dir} does not exist. {self.metadata.name} expects {self.metadata.layout}."
+            )
         return self.data_dir
 
 

@@ -21,7 +21,9 @@ class ArrayDomain(Domain):
         images: uint8 [N, H, W, 3].
     """
 
-    def __init__(self, name: str, images: NDArray[np.uint8], labels: Labels, parts: dict[str, Keys] | None = None) -> None:
+    def __init__(
+        self, name: str, images: NDArray[np.uint8], labels: Labels, parts: dict[str, Keys] | None = None
+    ) -> None:
         super().__init__(name, labels, parts)
         self.images = images
 
@@ -55,9 +57,13 @@ class FolderDomain(Domain):
             with Image.open(path) as opened:
                 return opened.convert("RGB")
         except FileNotFoundError as error:
-            raise DataError(f"The image {path} is gone since its folder was listed. See `dfdgbench data status`.") from error
+            raise DataError(
+                f"The image {path} is gone since its folder was listed. See `dfdgbench data status`."
+            ) from error
         except (OSError, EOFError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-            raise DataError(f"The image {path} cannot be decoded ({error}). Replace it from the original download.") from error
+            raise DataError(
+                f"The image {path} cannot be decoded ({error}). Replace it from the original download."
+            ) from error
 
     def fingerprint(self) -> str:
         """SHA-256 of every file's path, size and label. A replaced file of the same size is not noticed; a cut one is."""

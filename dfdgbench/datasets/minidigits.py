@@ -66,7 +66,7 @@ def sources(half: int) -> Ints:
     """int64 [COUNT], the ``load_digits`` rows behind the images of one half of that corpus (0 or 1).
 
     A half is one end of every class in the corpus' order, which roughly follows the writers. The rows of a class are
-    gone through in turn, about twice each.
+    gone through in turn, about twice each: a random split of a handwritten domain has most digits in both parts.
     """
     from sklearn.datasets import load_digits
 
@@ -227,7 +227,8 @@ def _blended(rng: np.random.Generator) -> Pixels:
     """|patch - digit| a channel: MNIST-M (Ganin et al. 2016) on other digits and other photographs."""
     strokes = _pen_strokes(rng, half=1, softest=8, steepest=8)
     patches = _patches(rng, 10, 40)
-    return np.abs(patches.astype(np.int64) - strokes[..., None]).astype(np.uint8)
+    difference: Ints = np.abs(patches.astype(np.int64) - strokes[..., None])
+    return difference.astype(np.uint8)
 
 
 def _printed(rng: np.random.Generator) -> Pixels:

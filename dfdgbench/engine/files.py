@@ -17,7 +17,17 @@ from dfdgbench.errors import ArtifactError
 
 # Errors of the file system that a person mends (a full disk, a quota, a read-only mount), not bugs. NumPy tells of
 # a file that it could not write whole without a number.
-_MENDABLE = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EFBIG, errno.EIO, None}
+_MENDABLE = {
+    errno.ENOSPC,
+    errno.EDQUOT,
+    errno.EROFS,
+    errno.EACCES,
+    errno.EFBIG,
+    errno.EIO,
+    errno.ENOENT,
+    errno.ENOTDIR,
+    None,
+}
 
 
 @contextlib.contextmanager

@@ -80,7 +80,7 @@ def run_loop(
             progress.advance()
             tick(progress)
             if asked() or time.monotonic() - saved_at >= every:
-                _save(snapshot, state, number, recorder)
+                _save(snapshot, stage, state, number, recorder)
                 saved_at = time.monotonic()
                 _stop_if_asked(stage, number)
     finally:
@@ -88,8 +88,9 @@ def run_loop(
     return state
 
 
-def _save(path: Path, state: State, number: int, recorder: Recorder) -> None:
+def _save(path: Path, stage: Stage, state: State, number: int, recorder: Recorder) -> None:
     content = {
+        "key": stage.key,
         "step": number,
         "state": snapshots.pack(state),
         "generators": snapshots.global_generators(),
@@ -102,6 +103,8 @@ def _resume(stage: Stage, state: State, path: Path, recorder: Recorder) -> int:
     """Restore the snapshot, if there is an undamaged one; returns the number of steps already done."""
     try:
         content = snapshots.load(path)
+        if content is not None and content["key"] != stage.key:
+            raise ArtifactError(f"The snapshot {path} is of another version of this stage.")
     except ArtifactError as error:
         log.warning("%s: %s Starting again from the first step.", stage.title, error)
         path.unlink()

@@ -146,9 +146,8 @@ def choose_domains(
         sources = tuple(dict.fromkeys(metadata.index(env) for env in train_envs))
     shared = sorted(set(sources) & set(targets))
     if shared:
-        raise ConfigError(
-            f"The domains {', '.join(metadata.domains[i] for i in shared)} are both trained on and held out."
-        )
+        names = ", ".join(metadata.domains[i] for i in shared)
+        raise ConfigError(f"Both trained on and held out: {names}. Leave each out of --train-envs or of --test-envs.")
     if not sources:
         raise ConfigError(
             f"No source domain is left: --test-envs holds out every domain of {metadata.name} ({metadata.numbered()})."

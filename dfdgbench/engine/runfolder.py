@@ -54,6 +54,8 @@ class RunFolder:
             except ArtifactError:
                 log.warning("%s was damaged and is written anew", self.config)
                 there = config
+            if not isinstance(there, dict) or "run" not in there:
+                raise ConfigError(f"{self.config} describes no run. Remove it, or choose another --output-dir.")
             if there["run"] != config["run"]:
                 changed = sorted(key for key in config["run"] if there["run"].get(key) != config["run"][key])
                 raise ConfigError(

@@ -101,9 +101,9 @@ class Architecture(ABC):
 
     def weights_source(self, tag: str) -> WeightsSource:
         """Where the weights called ``tag`` come from. Raises ``WeightsError`` for a tag it does not know."""
-        known = f"It knows: {', '.join(self.tags())}" if self.tags() else "It has no pretrained weights"
+        known = f"It knows {', '.join(self.tags())}" if self.tags() else "It has no pretrained weights"
         raise WeightsError(
-            f"The network '{self.name}' has no weights '{tag}'. {known}. Type one of these, `--weights none` for "
+            f"The network '{self.name}' has no weights '{tag}'. {known}. Type `--weights none` for "
             f"random weights, or `--weights FILE` with a .safetensors, .pth or .pt file."
         )
 

@@ -100,12 +100,16 @@ def digest(path: Path) -> str:
 
 @lru_cache(maxsize=64)
 def _digest(path: Path, mtime_ns: int, size: int) -> str:
+    total = hashlib.sha256()
     with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+        while block := file.read(1 << 20):
+            total.update(block)
+    return total.hexdigest()
 
 
 def read_state(path: Path) -> State:
-    """The tensors of a state dict file by name; wrappers ("state_dict", "model", "module.") are taken off.
+    """The tensors of a state dict file by name; wrappers ("state_dict", "model", "module.", a run's
+    predictor) are taken off.
 
     A file that is damaged, of another kind, or that would need arbitrary code to load is a ``WeightsError``.
     """
@@ -129,7 +133,16 @@ def read_state(path: Path) -> State:
         or not all(isinstance(each, Tensor) for each in content.values())
     ):
         raise _unreadable(path, "it does not hold tensors by name")
-    return {str(name).removeprefix("module."): tensor for name, tensor in content.items()}
+    return _bare({str(name).removeprefix("module."): tensor for name, tensor in content.items()})
+
+
+def _bare(state: State) -> State:
+    """A run's model.safetensors without its predictor's name; of several predictors, the first."""
+    predictors = {name.partition("/")[0]: None for name in state if "/" in name}
+    if not predictors or len(state) != sum("/" in name for name in state):
+        return state
+    prefix = next(iter(predictors)) + "/"
+    return {name.removeprefix(prefix): tensor for name, tensor in state.items() if name.startswith(prefix)}
 
 
 def split_head(state: State, head: str) -> tuple[State, State]:

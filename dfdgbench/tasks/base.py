@@ -22,8 +22,8 @@ class Accumulator(ABC):
 
 class Task(ABC):
     """Attributes:
-        name: "classification" or "segmentation".
-        suffixes: the record-key suffixes of its metrics, the primary one first.
+    name: "classification" or "segmentation".
+    suffixes: the record-key suffixes of its metrics, the primary one first.
     """
 
     name: ClassVar[str]

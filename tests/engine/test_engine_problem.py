@@ -45,7 +45,7 @@ def test_domains_are_given_by_number_name_or_label(
 @pytest.mark.parametrize(
     ("test_envs", "train_envs", "told"),
     [
-        ([0, 1], [1, 2, 0], "domains north, east are both trained on and held out"),
+        ([0, 1], [1, 2, 0], "Both trained on and held out: north, east"),
         ([0, 1, 2, 3], None, "No source domain is left.*0 north, 1 east, 2 south, 3 west"),
         ([0], [], "No source domain is left"),
         (["nord"], None, "Compass has no domain 'nord'. Its domains: 0 north, 1 east"),

@@ -295,5 +295,7 @@ def test_a_compiled_network_is_read_too() -> None:
     with Taps(network) as taps:
         network(images)
         compiled = taps.moments()
-    assert all(torch.equal(one, two) for pair in zip(plain, compiled, strict=True) for one, two in zip(*pair, strict=True))
+    assert all(
+        torch.equal(one, two) for pair in zip(plain, compiled, strict=True) for one, two in zip(*pair, strict=True)
+    )
     assert network._compiled_call_impl is not None, "outside the context it is compiled again"

@@ -16,7 +16,10 @@ log = logging.getLogger("dfdgbench")
 
 @LAUNCHERS.register("debug")
 class Debug(Launcher):
-    """In this process, in order of level. What needs something that failed is tried too: it may need less."""
+    """In this process, in order of level; a bug ends the sweep with its traceback.
+
+    What needs something that failed is tried too: it may need less.
+    """
 
     def submit(self, sweep: SweepFolder, plan: SweepPlan, execution: Execution) -> Outcome:
         failed: dict[str, str] = {}

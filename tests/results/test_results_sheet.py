@@ -1,0 +1,52 @@
+"""The contact sheet: a row a set, a block a class, only of sets that the sweep's runs used."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from dfdgbench.results.sheet import draw_sheet, sweep_sheet
+
+
+def write_set(artifacts: Path, kind: str, title: str, key: str, level: int) -> None:
+    folder = artifacts / kind / key
+    folder.mkdir(parents=True)
+    np.save(folder / "images.npy", np.full((4, 3, 32, 32), level, dtype=np.uint8))
+    np.save(folder / "labels.npy", np.array([0, 1, 0, 1], dtype=np.int16))
+    (folder / "artifact.json").write_text(json.dumps({"key": key, "title": title}))
+
+
+def write_run(sweep: Path, keys: list[str]) -> None:
+    folder = sweep / "runs" / "one"
+    folder.mkdir(parents=True)
+    (folder / "config.json").write_text(json.dumps({"stages": dict(zip(keys, keys, strict=True))}))
+
+
+def test_it_shows_the_first_shard_of_every_set_that_was_used(tmp_path: Path) -> None:
+    artifacts, sweep = tmp_path / "artifacts", tmp_path / "sweep"
+    write_set(artifacts, "inverted", "inverted photo", "a", 40)
+    write_set(artifacts, "inverted", "inverted photo #1", "b", 80)
+    write_set(artifacts, "fused", "fused photo -> sketch", "c", 120)
+    write_set(artifacts, "inverted", "inverted cartoon", "d", 200)
+    write_run(sweep, ["a", "b", "c"])
+    path = sweep_sheet(sweep, artifacts)
+    assert path == artifacts / "contact-sheet-sweep.png"
+    levels = set(np.array(Image.open(path).convert("L"))[:, 240:].ravel().tolist())
+    assert {40, 120} <= levels, "both sets are on it"
+    assert not {80, 200} & levels, "neither a later shard nor an unused set"
+
+
+def test_without_synthetic_images_there_is_no_sheet(tmp_path: Path) -> None:
+    write_run(tmp_path / "sweep", ["teacher"])
+    assert sweep_sheet(tmp_path / "sweep", tmp_path / "artifacts") is None
+    assert not (tmp_path / "artifacts").exists()
+
+
+def test_large_images_are_made_smaller_and_many_classes_cut() -> None:
+    images = np.zeros((40, 3, 224, 224), dtype=np.uint8)
+    sheet = draw_sheet([("set", (images, np.arange(40) % 20))])
+    assert sheet.width < 230 + 12 * 2 * 110
+    assert sheet.height < 150
