@@ -119,8 +119,9 @@ def load(
 def train(*, output_dir: str | Path | None = None, execution: Execution | None = None, **options: Any) -> Run:
     """Train a run, or go on with it; ``options`` are the flags of ``dfdgbench train``, with underscores.
 
-    >>> run = train(algorithm="AvgPred", dataset="MiniDigits", test_envs=[0])     # doctest: +SKIP
-    >>> run.records[-1]["env0_in_acc"]                                            # doctest: +SKIP
+    Examples:
+        >>> run = train(algorithm="AvgPred", dataset="MiniDigits", test_envs=[0])  # doctest: +SKIP
+        >>> run.records[-1]["env0_in_acc"]  # doctest: +SKIP
     """
     planned = plan(RunConfig.make(**options), execution)
     folder = planned.execute(output_dir or Path("runs") / planned.config.run_id)

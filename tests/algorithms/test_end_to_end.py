@@ -14,8 +14,10 @@ from dfdgbench.planning import plan
 def test_teachers_recognise_their_images_and_the_student_beats_chance(tmp_path):
     execution = Execution(device="cpu", artifacts=tmp_path / "artifacts")
     hparams = {
-        "teacher.steps": 600, "teacher.lr": 2e-3, "inversion.images": 128, "inversion.steps": 300, "inversion.required_accuracy": 95,
-        "fusion.images": 128, "fusion.steps": 300, "distillation.batch_size": 64, "distillation.epochs": 30, "distillation.lr": 2e-3,
+        "teacher.steps": 600, "teacher.lr": 2e-3,
+        "inversion.images": 128, "inversion.steps": 300, "inversion.required_accuracy": 95,
+        "fusion.images": 128, "fusion.steps": 300,
+        "distillation.batch_size": 64, "distillation.epochs": 30, "distillation.lr": 2e-3,
     }  # fmt: skip
     config = RunConfig.make(
         algorithm="DEKAN", dataset="MiniDigits", test_envs=[2], preset="image-prior", checkpoint_freq=0, hparams=hparams
