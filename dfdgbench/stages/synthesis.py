@@ -7,6 +7,7 @@ which are stepped in one batch and whose losses are summed, so that each group's
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,7 +22,7 @@ from dfdgbench.engine.snapshots import State
 from dfdgbench.engine.stage import Metrics
 from dfdgbench.engine.work import Work
 from dfdgbench.errors import ConfigError
-from dfdgbench.hparams import Hparams, hparam
+from dfdgbench.hparams import Hparams, case, hparam
 from dfdgbench.losses.moments import Band, moment_loss
 from dfdgbench.losses.prior import image_norm, total_variation
 from dfdgbench.losses.schedules import warmup_cosine
@@ -41,7 +42,7 @@ class Synthesis(Hparams):
 
     group: int = hparam(128, gt=0, doc="images whose moments are matched together")
     groups_per_shard: int = hparam(1, gt=0, doc="groups that are stepped in one batch; changes only the last digits")
-    steps: int = hparam(2000, gt=0, doc="iterations")
+    steps: int = hparam(2000, small=case(200), gt=0, doc="iterations")
     lr: float = hparam(0.1, gt=0, doc="learning rate of Adam(0.9, 0.99)")
     moment_weight: float = hparam(1.0, ge=0, doc="weight of the moment term (lambda_2, alpha_2)")
     tv_weight: float = hparam(1e-4, ge=0, doc="weight of TV_l1 + TV_l2")
@@ -105,9 +106,9 @@ class Synthesise(Shard):
     def steps(self) -> int:
         return self.hparams.steps
 
+    @abstractmethod
     def guides(self, work: Work) -> list[Guide]:
         """The teachers, with the bands their moments are pulled into."""
-        raise NotImplementedError
 
     def start(self, work: Work) -> State:
         guides = self.guides(work)

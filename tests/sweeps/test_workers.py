@@ -87,3 +87,23 @@ def test_failures_are_values(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     seconds, message, trace = attempt(config, execution, str(tmp_path / "bug"), None)
     assert message == "ZeroDivisionError: division by zero"
     assert "Traceback" in trace
+
+
+def test_cancelling_asks_what_runs_on_this_machine_to_stop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from dfdgbench.engine.config import RunConfig
+    from dfdgbench.sweeps.folder import SweepFolder
+    from dfdgbench.sweeps.grid import SweepRun
+    from dfdgbench.sweeps.launchers.base import LAUNCHERS
+    from dfdgbench.tables.spec import load
+
+    asked: list[int] = []
+    monkeypatch.setattr("os.kill", lambda pid, number: asked.append(pid))
+    sweep = SweepFolder(tmp_path)
+    runs = [SweepRun(0, 0, "A", RunConfig.make(dataset="Debug28", trial_seed=trial)) for trial in range(3)]
+    sweep.write(load("quickstart"), runs, {})
+    sweep.folder(runs[0]).say("running")
+    sweep.folder(runs[1]).finish(1.0)
+    launcher = LAUNCHERS.get("local")(1)
+    assert list(launcher.status(sweep).values()) == ["running", "done", "absent"]
+    assert launcher.cancel(sweep) == 1
+    assert asked == [os.getpid()]
