@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 import sys
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -28,11 +29,14 @@ class SweepFolder:
         return self.path / "sweep.json"
 
     def write(self, spec: TableSpec, runs: list[SweepRun], execution: dict[str, Any]) -> None:
-        """Note the runs; runs that an earlier launch planned stay, so that a sweep can grow."""
-        known = {run.run_id: run for run in (self.runs() if self.file.exists() else [])}
-        if known and self.spec().name != spec.name:
+        """Note the runs; runs that an earlier launch planned stay where the table still has their row, so that a sweep
+        can grow."""
+        earlier = self.spec() if self.file.exists() else spec
+        moved = [_placed(run, earlier, spec) for run in (self.runs() if self.file.exists() else [])]
+        known = {run.run_id: run for run in moved if run is not None}
+        if earlier.name != spec.name:
             raise ConfigError(
-                f"The folder {self.path} holds the sweep '{self.spec().name}', not '{spec.name}'. Choose another --output-dir."
+                f"The folder {self.path} holds the sweep '{earlier.name}', not '{spec.name}'. Choose another --output-dir."
             )
         known |= {run.run_id: run for run in runs}
         content = {
@@ -70,3 +74,12 @@ class SweepFolder:
     def states(self) -> Counter[str]:
         """How many runs are in which state."""
         return Counter(self.folder(run).state() for run in self.runs())
+
+
+def _placed(run: SweepRun, earlier: TableSpec, now: TableSpec) -> SweepRun | None:
+    """The run where the table has its row and part now; None where it has them no more."""
+    titles, labels = [part.title for part in now.parts], [row.label for row in now.rows]
+    title, label = earlier.parts[run.part].title, earlier.rows[run.row].label
+    if title not in titles or label not in labels:
+        return None
+    return replace(run, part=titles.index(title), row=labels.index(label))

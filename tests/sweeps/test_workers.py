@@ -107,3 +107,18 @@ def test_cancelling_asks_what_runs_on_this_machine_to_stop(tmp_path: Path, monke
     assert list(launcher.status(sweep).values()) == ["running", "done", "absent"]
     assert launcher.cancel(sweep) == 1
     assert asked == [os.getpid()]
+
+
+def test_a_run_keeps_its_row_when_the_tables_rows_change(tmp_path: Path) -> None:
+    from dfdgbench.engine.config import RunConfig
+    from dfdgbench.sweeps.folder import SweepFolder
+    from dfdgbench.sweeps.grid import SweepRun
+    from dfdgbench.tables.spec import load
+
+    spec = load("quickstart")
+    sweep = SweepFolder(tmp_path)
+    runs = [SweepRun(0, row, "blended", RunConfig.make(trial_seed=row)) for row in (1, 3)]
+    sweep.write(spec, runs, {})
+    fewer = spec.model_copy(update={"rows": [row for row in reversed(spec.rows) if row.label != "BestTeacher"]})
+    sweep.write(fewer, [], {})
+    assert [(fewer.rows[run.row].label, run.config.trial_seed) for run in sweep.runs()] == [("AvgPred", 1)]
