@@ -49,7 +49,7 @@ class Run:
     @cached_property
     def engine(self) -> Engine:
         """What executes and evaluates it."""
-        return self.plan.engine()
+        return replace(self.plan.engine(), may_make=False)
 
     @cached_property
     def predictors(self) -> dict[str, nn.Module]:

@@ -31,6 +31,10 @@ class DataError(DfdgbenchError):
     """Data that is missing, incomplete or unreadable."""
 
 
+class MissingDataError(DataError):
+    """Data that is not there at all: what is evaluated on it waits, and what it would be read for cannot run."""
+
+
 class WeightsError(DfdgbenchError):
     """Network weights that cannot be had or do not fit the network."""
 

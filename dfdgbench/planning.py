@@ -19,7 +19,7 @@ from dfdgbench.engine.execute import Engine
 from dfdgbench.engine.problem import Fingerprints, Problem, choose_domains
 from dfdgbench.engine.runfolder import RunFolder
 from dfdgbench.engine.runtime import Precision, Runtime, choose_device, device_model, set_threads
-from dfdgbench.engine.stage import PredictorStage, computed_with, walk
+from dfdgbench.engine.stage import PredictorStage, computed_with, every_stage, walk
 from dfdgbench.errors import ConfigError, DataError, DfdgbenchError
 from dfdgbench.hparams import Hparams, resolve
 from dfdgbench.networks.base import NetworkSpec, check_weights
@@ -88,8 +88,8 @@ class Plan:
 
         return {
             "run": self.config.identity(),
-            "config": self.config.model_dump(),
-            "execution": self.execution.model_dump(mode="json"),
+            "config": self.config.model_dump() | {"data_dir": _absolute(self.config.data_dir)},
+            "execution": self.execution.model_dump(mode="json") | {"artifacts": _absolute(self.execution.artifacts)},
             **self.header(folder),
             "setting": self.algorithm.setting.name,
             "domains": list(self.problem.metadata.domains),
@@ -143,7 +143,8 @@ def plan(config: RunConfig, execution: Execution | None = None) -> Plan:
     )
     last = algorithm.plan(problem, hparams)
     computed_with(last, Precision(config.dtype, config.channels_last, config.compile))
-    check_access(walk(last), algorithm.setting, problem)
+    check_access(every_stage(last), algorithm.setting, problem)  # before any key is made, which reads fingerprints
+    config = config.model_copy(update={"test_envs": list(problem.targets)})
     return Plan(config, execution, problem, algorithm, hparams, last)
 
 
@@ -181,6 +182,10 @@ def make_problem(config: RunConfig, execution: Execution, dataset: Dataset) -> P
 def open_dataset(name: str, data_dir: str | None) -> Dataset:
     """A dataset, opened once a process: its images and fingerprints are kept for the next run."""
     return DATASETS.get(name)(data_dir)
+
+
+def _absolute(path: str | Path | None) -> str | None:
+    return None if path is None else str(Path(path).expanduser().resolve())
 
 
 def _absence(stage: Any) -> str:

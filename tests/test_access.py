@@ -20,7 +20,7 @@ from dfdgbench.engine import records
 from dfdgbench.engine.config import Execution, RunConfig
 from dfdgbench.engine.runfolder import RunFolder
 from dfdgbench.engine.stage import walk
-from dfdgbench.errors import DataError
+from dfdgbench.errors import DataError, MissingDataError
 from dfdgbench.planning import Plan, open_dataset, plan
 
 DOMAINS, CLASSES, EACH = ("clay", "wood", "wire"), ("cup", "pot"), 10
@@ -61,7 +61,7 @@ class Guarded(Things):
         self.callers.append(
             [f"{frame.filename.replace(chr(92), '/')}:{frame.name}" for frame in traceback.extract_stack()]
         )
-        raise DataError(f"The pictures of {DOMAINS[index]} are away.")
+        raise MissingDataError(f"The pictures of {DOMAINS[index]} are away.")
 
 
 def write_pictures(root: Path) -> None:

@@ -125,3 +125,18 @@ def test_oracle_is_no_setting() -> None:
 
 def test_a_setting_is_found_by_its_name() -> None:
     assert get_setting("data-free") is settings.DATA_FREE
+
+
+def test_a_stage_that_reaches_around_its_declaration_is_stopped(tmp_path) -> None:
+    """Access is kept while stages are at work, not only in what they declare."""
+    from dfdgbench.engine.config import Execution, RunConfig
+    from dfdgbench.engine.problem import at_work
+    from dfdgbench.planning import plan
+    from dfdgbench.settings import Read
+
+    problem = plan(RunConfig.make(algorithm="AvgPred", dataset="Debug28"), Execution(artifacts=tmp_path)).problem
+    with at_work([Read(1, "in")]):
+        assert len(problem.split(1, "in")) == 13
+        with pytest.raises(AccessError, match="opens the split 'in' of the domain '0' without having declared it"):
+            problem.split(0, "in")
+    assert len(problem.split(0, "in")) == 13

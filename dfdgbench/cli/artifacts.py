@@ -109,7 +109,7 @@ def collect_garbage(options: argparse.Namespace) -> int:
         folder
         for name in (".work", ".damaged")
         for folder in (store.root / name).glob("*/*")
-        if not folder.name.endswith(".lease")
+        if not folder.name.endswith(".lease") and not folder.with_name(folder.name + ".lease").exists()
     ]
     say_table(
         [{"folder": folder.relative_to(store.root), "size": size(_bytes(folder))} for folder in doomed],

@@ -24,7 +24,7 @@ def add(commands: Any) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Print one line a check; exit code 1 at the first that fails."""
-    from dfdgbench.algorithms.contract import checks_of
+    from dfdgbench.contract import checks_of
 
     logging.getLogger("dfdgbench").setLevel(logging.WARNING)  # the tiny runs' own lines are no news
     for title, check in checks_of(options.name):

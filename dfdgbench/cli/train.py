@@ -86,7 +86,7 @@ def run(options: argparse.Namespace) -> int:
     )
     config = RunConfig.make(**given)
     planned = plan(config, execution(options))
-    folder = planned.execute(options.output_dir or Path("runs") / config.run_id)
+    folder = planned.execute(options.output_dir or Path("runs") / planned.config.run_id)
     say(
         f"The run is in {folder.path} (results.jsonl, config.json{', model.safetensors' if folder.model.exists() else ''})."
     )

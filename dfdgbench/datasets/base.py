@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from dfdgbench.errors import ConfigError, DataError, listing
+from dfdgbench.errors import ConfigError, DataError, MissingDataError, listing
 from dfdgbench.registry import Registry, subclass_check
 
 Labels = NDArray[np.int64]
@@ -140,12 +140,12 @@ class Dataset(ABC):
     def root(self) -> Path:
         """``data_dir``, or the error that says which flag gives it."""
         if self.data_dir is None:
-            raise DataError(
+            raise MissingDataError(
                 f"{self.metadata.name} is read from disk, and no data folder was given. Type --data-dir DIR, "
                 f"with DIR holding {self.metadata.layout}."
             )
         if not self.data_dir.is_dir():
-            raise DataError(
+            raise MissingDataError(
                 f"The data folder {self.data_dir} does not exist. {self.metadata.name} expects {self.metadata.layout}."
             )
         return self.data_dir

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,7 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from dfdgbench.datasets.base import Domain, Keys, Labels
-from dfdgbench.errors import DataError
+from dfdgbench.errors import DataError, MissingDataError
 
 
 class ArrayDomain(Domain):
@@ -35,6 +36,13 @@ class ArrayDomain(Domain):
         digest = hashlib.sha256(np.ascontiguousarray(self.images).tobytes())
         digest.update(self.labels.tobytes())
         return digest.hexdigest()
+
+
+def unlabelled(domain: Domain) -> Domain:
+    """The same images with every label -1, for readers that may not see labels."""
+    blank = copy.copy(domain)
+    blank.labels = np.full(len(domain), -1, dtype=np.int64)
+    return blank
 
 
 class FolderDomain(Domain):
@@ -82,7 +90,7 @@ def folder_domain(name: str, root: Path, classes: Sequence[str]) -> FolderDomain
     Missing or additional class folders are a ``DataError``: a stray folder would shift every label.
     """
     if not root.is_dir():
-        raise DataError(f"The folder {root} of domain '{name}' does not exist.")
+        raise MissingDataError(f"The folder {root} of domain '{name}' does not exist.")
     found = sorted(entry.name for entry in root.iterdir() if entry.is_dir() and not entry.name.startswith("."))
     if found != sorted(classes):
         missing, extra = sorted(set(classes) - set(found)), sorted(set(found) - set(classes))

@@ -18,15 +18,11 @@ from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
 from dfdgbench.datasets.base import Labels
-from dfdgbench.errors import DataError, missing_extra
+from dfdgbench.errors import DataError, MissingDataError, missing_extra
 
 Pixels = NDArray[np.uint8]
 
 AGAIN = "Download it again."
-
-
-class MissingDataError(DataError):
-    """Data that is not on disk at all, as opposed to data that is there and wrong."""
 
 
 def locate(root: Path, what: str, candidates: Iterable[str]) -> Path:

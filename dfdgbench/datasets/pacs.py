@@ -9,8 +9,7 @@ import numpy as np
 
 from dfdgbench.datasets.base import DATASETS, Dataset, Keys, Metadata
 from dfdgbench.datasets.domains import FolderDomain, folder_domain
-from dfdgbench.datasets.formats import MissingDataError
-from dfdgbench.errors import DataError, listing
+from dfdgbench.errors import DataError, MissingDataError, listing
 
 LIST_FOLDERS = ("", "splits")
 LIST_NAMES = {"train": "train", "val": "crossval", "test": "test"}

@@ -8,8 +8,7 @@ from pathlib import Path
 from typing import Literal
 
 from dfdgbench.datasets.base import DATASETS, Dataset
-from dfdgbench.datasets.formats import MissingDataError
-from dfdgbench.errors import DfdgbenchError
+from dfdgbench.errors import DfdgbenchError, MissingDataError
 
 State = Literal["ok", "missing", "wrong", "embedded"]
 

@@ -106,7 +106,9 @@ class Store:
                 self._rename(folder, final)
             finally:
                 shutil.rmtree(folder, ignore_errors=True)
-        shutil.rmtree(self.work(address), ignore_errors=True)
+        (self.work(address) / "snapshot").unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # another process may be publishing the same
+            self.work(address).rmdir()
 
     @staticmethod
     def _rename(folder: Path, final: Path) -> None:

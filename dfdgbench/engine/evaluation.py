@@ -12,7 +12,7 @@ from dfdgbench.datasets.feed import Split, evaluation_batches
 from dfdgbench.engine.problem import Problem
 from dfdgbench.engine.runtime import Runtime
 from dfdgbench.engine.stage import PredictorStage
-from dfdgbench.errors import DataError
+from dfdgbench.errors import MissingDataError
 from dfdgbench.seeds import untouched_randomness
 from dfdgbench.tasks.base import Task
 
@@ -81,7 +81,7 @@ def _measured(
 ) -> dict[str, dict[str, float]] | None:
     try:
         images = problem.split(domain, split)
-    except DataError as error:
+    except MissingDataError as error:
         log.debug("not evaluated: %s", error)
         return None
     return measure_all(predictors, images, problem.task, runtime, problem.image_size, problem.workers)

@@ -21,6 +21,7 @@ from dfdgbench.engine.files import write_json
 from dfdgbench.engine.interrupt import interruptible
 from dfdgbench.engine.loop import Silent, run_loop
 from dfdgbench.engine.predictions import load_predictors, save_predictors
+from dfdgbench.engine.problem import at_work
 from dfdgbench.engine.runfolder import RunFolder
 from dfdgbench.engine.runtime import Runtime
 from dfdgbench.engine.snapshots import State
@@ -39,11 +40,13 @@ class Engine:
         store: where artifacts are kept.
         runtime: device and precision.
         checkpoint_every: seconds between snapshots.
+        may_make: whether artifacts that are not there are made; evaluation only looks for them.
     """
 
     store: Store
     runtime: Runtime
     checkpoint_every: float = 60.0
+    may_make: bool = True
 
     def ensure(self, stage: Stage, tick: Any = lambda progress: None) -> Path:
         """The artifact of ``stage``, made if it is not there, by this process or by one that is at it already."""
@@ -53,6 +56,11 @@ class Engine:
                 return found
             if stage.blind:
                 _tell_what_is_missing(stage)
+            if not self.may_make:
+                raise ArtifactError(
+                    f"The artifact of '{stage.title}' is not in {self.store.root}. Type --artifacts DIR with the folder that the "
+                    "run was trained with, or train the run again."
+                )
             for given in stage.inputs:
                 self.ensure(given, tick)
             lease = self.store.lease(stage.address)
@@ -62,8 +70,8 @@ class Engine:
                     self._make(stage, tick)
 
     def work(self, stage: Stage, tick: Any = lambda progress: None) -> Work:
-        """The view of ``stage``, its inputs made."""
-        return Work(stage, self.runtime, {given.key: self.ensure(given, tick) for given in stage.inputs})
+        """The view of ``stage``; its inputs are found, or made, when it asks for them."""
+        return Work(stage, self.runtime, partial(self.ensure, tick=tick))
 
     def _find(self, stage: Stage) -> Path | None:
         try:
@@ -90,7 +98,8 @@ class Engine:
             "seconds": time.perf_counter() - began,
         }
         with self.store.publishing(stage.address, manifest) as folder:
-            facts = dict(stage.finish(state, work, folder))
+            with at_work(stage.reads):
+                facts = dict(stage.finish(state, work, folder))
             write_json(folder / "facts.json", facts)
         log.info("%s: made in %.1f s%s", stage.title, time.perf_counter() - began, _in_words(facts))
 
@@ -118,6 +127,8 @@ class Engine:
         with folder.under_way():
             if folder.done:  # by the process that this one waited for
                 return
+            for given in last.inputs:
+                self.ensure(given, folder.tick)
             work = self.work(last, folder.tick)
             run = RunRecorder(last, folder, header, save_every)
             with interruptible():

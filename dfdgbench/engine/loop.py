@@ -10,6 +10,7 @@ from typing import Any, Protocol
 
 from dfdgbench.engine import snapshots
 from dfdgbench.engine.interrupt import Interrupted, asked
+from dfdgbench.engine.problem import at_work
 from dfdgbench.engine.progress import Progress
 from dfdgbench.engine.snapshots import State
 from dfdgbench.engine.stage import Metrics, Stage
@@ -67,14 +68,16 @@ def run_loop(
     Raises ``Interrupted``, after a snapshot, when a signal asked to stop.
     """
     seed_everything(stage.seed)
-    state = stage.start(work)
+    with at_work(stage.reads):
+        state = stage.start(work)
     number = _resume(stage, state, snapshot, recorder)
     progress = Progress(stage.title, stage.steps, number)
     saved_at = time.monotonic()
     try:
         while number < stage.steps:
             began = time.perf_counter()
-            metrics = stage.step(state, work, number)
+            with at_work(stage.reads):
+                metrics = stage.step(state, work, number)
             recorder.after(state, work, number, metrics, time.perf_counter() - began)
             number += 1
             progress.advance()

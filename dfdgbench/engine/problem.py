@@ -7,7 +7,9 @@ released artifacts and not the data still finds them.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import contextlib
+from collections.abc import Callable, Iterable, Iterator
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -18,10 +20,23 @@ from dfdgbench.datasets.feed import Split
 from dfdgbench.datasets.protocols import Protocol, SplitOptions
 from dfdgbench.engine.files import read_json, write_json
 from dfdgbench.engine.keys import digest
-from dfdgbench.errors import ConfigError, DataError
+from dfdgbench.errors import AccessError, ConfigError, MissingDataError
 from dfdgbench.networks.base import NetworkSpec
 from dfdgbench.settings import Read, Role
 from dfdgbench.tasks.base import Task
+
+# What the stage that is at work has declared; None while none is.
+_declared: ContextVar[frozenset[tuple[int, str]] | None] = ContextVar("declared", default=None)
+
+
+@contextlib.contextmanager
+def at_work(reads: Iterable[Read]) -> Iterator[None]:
+    """Within the body a stage is at work: splits that it did not declare cannot be opened."""
+    token = _declared.set(frozenset((read.domain, read.split) for read in reads))
+    try:
+        yield
+    finally:
+        _declared.reset(token)
 
 
 class Fingerprints:
@@ -43,7 +58,7 @@ class Fingerprints:
         path = self.folder / f"{digest(what)[:24]}.json"
         try:
             fingerprint = compute()
-        except DataError:
+        except MissingDataError:
             return str(read_json(path)["fingerprint"]) if path.exists() else f"absent:{digest(what)[:16]}"
         if not path.exists() or read_json(path)["fingerprint"] != fingerprint:
             write_json(path, {**what, "fingerprint": fingerprint}, "A fingerprint")
@@ -108,12 +123,19 @@ class Problem:
         return self.protocol.names(domain in self.targets, self.options)
 
     def split(self, domain: int, name: str) -> Split:
-        """The images of one split. ``DataError`` where they are not there."""
+        """The images of one split. ``DataError`` where they are not there, ``AccessError`` while a stage is at work that
+        did not declare the read."""
+        declared = _declared.get()
+        if declared is not None and (domain, name) not in declared:
+            raise AccessError(
+                f"A stage opens the split '{name}' of the domain '{self.domain_name(domain)}' without having declared it. "
+                "Add the read to the stage's reads."
+            )
         if (domain, name) not in self._splits:
             opened = self.dataset.domain(domain)
             splits = self.protocol.split(opened, domain, domain in self.targets, self.options)
             if name not in splits:
-                raise DataError(
+                raise MissingDataError(
                     f"The split '{name}' of domain '{opened.name}' is empty ({len(opened)} images, holdout fraction "
                     f"{self.options.holdout_fraction}). Its splits: {', '.join(splits)}."
                 )
@@ -132,7 +154,11 @@ class Problem:
             "holdout_fraction": self.options.holdout_fraction,
             "uda_holdout_fraction": self.options.uda_holdout_fraction if read.domain in self.targets else 0.0,
         }
-        return self.fingerprints.of(what, lambda: self.split(read.domain, read.split).fingerprint())
+        token = _declared.set(None)  # a key is the engine's to make, whoever asks for it first
+        try:
+            return self.fingerprints.of(what, lambda: self.split(read.domain, read.split).fingerprint())
+        finally:
+            _declared.reset(token)
 
 
 def choose_domains(

@@ -48,12 +48,13 @@ class RunFolder:
 
     def open(self, config: dict[str, Any]) -> None:
         """Make the folder for ``config``, or check that it is this run's: two runs never share one."""
+        keep = self.done  # what is written of a run that is done is true of when it ran
         if self.config.exists():
             try:
                 there = read_json(self.config)
             except ArtifactError:
                 log.warning("%s was damaged and is written anew", self.config)
-                there = config
+                there, keep = config, False
             if not isinstance(there, dict) or "run" not in there:
                 raise ConfigError(f"{self.config} describes no run. Remove it, or choose another --output-dir.")
             if there["run"] != config["run"]:
@@ -62,7 +63,8 @@ class RunFolder:
                     f"The folder {self.path} holds another run: it differs in {', '.join(changed) or 'its options'}. "
                     "Choose another --output-dir, or remove that folder."
                 )
-        write_json(self.config, config, "The run's config")
+        if not keep:
+            write_json(self.config, config, "The run's config")
 
     def read_config(self) -> dict[str, Any]:
         """The config; ``ConfigError`` where the folder is no run's."""

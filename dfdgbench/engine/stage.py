@@ -185,6 +185,20 @@ def walk(last: Stage) -> Iterator[Stage]:
     yield from visit(last)
 
 
+def every_stage(last: Stage) -> list[Stage]:
+    """Every stage of the graph that ends in ``last``, inputs first, no key asked for: some may stand for the same work."""
+    found: dict[int, Stage] = {}
+
+    def visit(stage: Stage) -> None:
+        if id(stage) not in found:
+            for given in stage.inputs:
+                visit(given)
+            found[id(stage)] = stage
+
+    visit(last)
+    return list(found.values())
+
+
 def computed_with(last: Stage, precision: Precision) -> Stage:
     """Give every stage of the graph its precision; to be called before any key is asked for."""
     last.precision = precision

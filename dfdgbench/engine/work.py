@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
 from torch import nn
 
+from dfdgbench.datasets.domains import unlabelled
 from dfdgbench.datasets.feed import Split, TrainingFeed, train_transform
 from dfdgbench.engine.evaluation import measure
 from dfdgbench.engine.runtime import Runtime
@@ -27,12 +29,12 @@ class Work:
     Args:
         stage: whose it is.
         runtime: device and precision.
-        folders: the artifact folder of every input.
+        folder_of: the artifact folder of an input, asked for when the input is.
     """
 
-    def __init__(self, stage: Stage, runtime: Runtime, folders: dict[str, Path]) -> None:
+    def __init__(self, stage: Stage, runtime: Runtime, folder_of: Callable[[Stage], Path]) -> None:
         self.stage, self.runtime = stage, runtime
-        self._folders = folders
+        self._folder_of = folder_of
         self._loaded: dict[str, Any] = {}
 
     @property
@@ -42,7 +44,7 @@ class Work:
     def input(self, stage: Stage) -> Any:
         """The artifact of one of the stage's inputs, as that input's ``load`` gives it; loaded once."""
         if stage.key not in self._loaded:
-            self._loaded[stage.key] = stage.load(self._folders[stage.key], self)
+            self._loaded[stage.key] = stage.load(self._folder_of(stage), self)
         return self._loaded[stage.key]
 
     def split(self, read: Read) -> Split:
@@ -53,7 +55,8 @@ class Work:
                 f"The stage '{self.stage.title}' asks for the split '{read.split}' of domain {read.domain}, which it did not "
                 f"declare. It declared: {declared}. Add the read to the stage's reads."
             )
-        return self.stage.problem.split(read.domain, read.split)
+        split = self.stage.problem.split(read.domain, read.split)
+        return split if read.labelled else Split(unlabelled(split.domain), split.keys)
 
     def feed(
         self, read: Read, batch_size: int, *, augment: bool, hflip: bool | None = None, class_balanced: bool = False

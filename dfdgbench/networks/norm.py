@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 BNPolicy = Literal["live", "frozen"]
 
 _WAYS_OUT = (
-    "Train the teacher on a network with batch normalisation (resnet18, resnet50, WRN-16-2, smallcnn), or give "
-    "side statistics measured on the owner's data."
+    "Train the teacher on a network with batch normalisation (resnet18, resnet50, WRN-16-2, smallcnn), or take "
+    "teachers with it."
 )
 
 
@@ -88,8 +88,7 @@ def check_distinct(networks: Mapping[str, nn.Module]) -> None:
             raise FrozenBNError(
                 f"The networks of the domains '{seen[key]}' and '{domain}' ({_model_class(network)}) carry identical "
                 f"batch-normalisation statistics, so these describe the weights they started from and neither domain. "
-                f"Train them with live batch normalisation (`--hparam freeze_bn=false`), or give side statistics "
-                f"measured on each domain's data."
+                f"Train them with live batch normalisation (`--hparam teacher.freeze_bn=false`)."
             )
         seen[key] = domain
 

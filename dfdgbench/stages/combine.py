@@ -53,7 +53,7 @@ class Ensemble(nn.Module):
 
 
 class Combine(Combined):
-    """One ensemble of all teachers (DEKAN, section 6)."""
+    """One ensemble of all teachers (a baseline of DEKAN, arXiv 2110.04545)."""
 
     kind = "ensemble"
 
@@ -107,7 +107,7 @@ class Soup(Combined):
         self.teachers, self.sets = dict(teachers), list(sets)
 
     def build(self, work: Work) -> dict[str, nn.Module]:
-        soup = work.place(build(self.problem.network, seed=0))
+        soup = work.place(build(next(iter(self.teachers.values())).network, seed=0))
         states = [work.input(teacher).state_dict() for teacher in self.teachers.values()]
         soup.load_state_dict({name: _average([state[name] for state in states]) for name in states[0]})
         pool = join([pool_set.pool(work) for pool_set in self.sets])

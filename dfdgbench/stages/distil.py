@@ -26,7 +26,7 @@ from dfdgbench.stages.train import Teacher
 
 
 class Distillation(Hparams):
-    """Hyper-parameters of the student (DEKAN, section 5; released code where the paper is silent)."""
+    """Hyper-parameters of the student (DEKAN, arXiv 2110.04545, Eq. 3; its released code where the paper is silent)."""
 
     temperature: float = hparam(3.0, gt=0, doc="tau")
     direction: Literal["forward", "reverse"] = hparam("forward", doc="KL(p || S), or (as printed) KL(S || p)")
@@ -88,14 +88,17 @@ class Distil(PredictorStage):
 
     def facts(self) -> Mapping[str, Any]:
         network = self.problem.network
+        name = self.problem.domain_name
         weights = [
-            [dict(sorted(pool_set.teachers.items()))[i] for i in sorted(pool_set.teachers)] for pool_set in self.sets
+            {"shards": len(part.shards), **{name(i): weight for i, weight in part.teachers.items()}}
+            for part in self.sets
         ]
         return {
             "network": network.name,
             "weights": weights_id(network),
             "steps": self.steps,
             "teacher_weights": weights,
+            "hflip": self.problem.metadata.hflip,
         }
 
     def epoch(self, step: int) -> float:

@@ -38,7 +38,7 @@ _LOG_EVERY = 100
 
 
 class Synthesis(Hparams):
-    """What decides a shard (DEKAN, sections 3 and 8; released code where the paper is silent)."""
+    """What decides a shard (DEKAN, arXiv 2110.04545, Eq. 1 to 5; its released code where the paper is silent)."""
 
     group: int = hparam(128, gt=0, doc="images whose moments are matched together")
     groups_per_shard: int = hparam(1, gt=0, doc="groups that are stepped in one batch; changes only the last digits")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -22,18 +22,6 @@ from dfdgbench.hparams import Hparams, case, hparam
 from dfdgbench.networks.base import NetworkSpec, weights_id
 from dfdgbench.seeds import seed_hash
 from dfdgbench.settings import Read, Released, Side
-
-
-class Stepwise(Protocol):
-    """DomainBed's interface of an algorithm, which is what this stage drives."""
-
-    def update(self, minibatches: Sequence[Batch], unlabeled: Sequence[Tensor] | None = None) -> Metrics: ...
-
-    def predictors(self) -> dict[str, nn.Module]: ...
-
-    def to(self, device: torch.device) -> Any: ...
-
-    def train(self, mode: bool = True) -> Any: ...
 
 
 class Moving:
@@ -115,7 +103,9 @@ class Train(PredictorStage):
             "num_classes": self.network.num_classes,
             "initial_seed": self.initial_seed,
             "steps": self.steps,
-            "validation": self._validation is not None,
+            "validation": self.problem.metadata.checkpoint_freq if self._validation is not None else None,
+            "hflip": self.problem.metadata.hflip,
+            "augment": self.problem.metadata.augment,
         }
 
     def build(self, work: Work) -> dict[str, nn.Module]:
@@ -212,7 +202,7 @@ def _on_device(stream: Iterator[Batch], work: Work) -> Batch:
 
 
 class Teaching(Hparams):
-    """Hyper-parameters of a teacher (DEKAN, section 2): DomainBed's ERM on one domain, batch normalisation live.
+    """Hyper-parameters of a teacher: DomainBed's ERM on one domain, batch normalisation live.
 
     They belong to the owner of the data and stay fixed in a search.
     """

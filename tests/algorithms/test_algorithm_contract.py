@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from dfdgbench.algorithms.base import ALGORITHMS, Paper, register
-from dfdgbench.algorithms.contract import Contract, ContractError, checks_of
 from dfdgbench.algorithms.erm import ERM
+from dfdgbench.contract import Contract, ContractError, checks_of
 from dfdgbench.errors import ConfigError, UnknownNameError
 from dfdgbench.settings import DATA_FREE, DOMAIN_GENERALISATION
 

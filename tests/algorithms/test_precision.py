@@ -6,7 +6,7 @@ import math
 
 import pytest
 
-from dfdgbench.algorithms.contract import Contract
+from dfdgbench.contract import Contract
 from dfdgbench.engine import records
 from dfdgbench.engine.stage import walk
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -10,8 +11,9 @@ import pytest
 import torch
 
 import dfdgbench
+from dfdgbench.contract import Contract
 from dfdgbench.engine.config import Execution
-from dfdgbench.errors import ConfigError, HparamError
+from dfdgbench.errors import ArtifactError, ConfigError, HparamError
 
 OPTIONS = {
     "dataset": "Debug28",
@@ -83,3 +85,32 @@ def test_an_unknown_attribute_is_an_attribute_error() -> None:
 def test_importing_the_package_imports_nothing_heavy() -> None:
     code = "import dfdgbench, sys; print({'torch', 'pandas', 'pydantic', 'numpy'} & set(sys.modules))"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "set()\n"
+
+
+def test_what_is_written_of_a_finished_run_stays(run: dfdgbench.Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = run.folder.config.read_bytes()
+    monkeypatch.setattr("dfdgbench.planning.__version__", "9.9")
+    dfdgbench.train(output_dir="run", execution=Execution(device="cpu"), **OPTIONS)
+    assert run.folder.config.read_bytes() == before
+
+
+def test_a_finished_students_weights_are_enough_to_load_it_from_anywhere(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its teachers and its images may be gone: nothing is trained again to load, evaluate or predict."""
+    contract = Contract("DEKAN", tmp_path)
+    contract.planned("made").execute(tmp_path / "run")
+    shutil.rmtree(tmp_path / "made" / "artifacts")
+    monkeypatch.chdir(tmp_path.parent)
+    loaded = dfdgbench.load(tmp_path / "run", device="cpu")
+    assert loaded.predict(torch.rand(2, 3, 28, 28)).shape == (2, 2)
+    assert loaded.evaluate()["env0_in_acc"] == loaded.records[-1]["env0_in_acc"]
+    assert not list((tmp_path / "made").rglob("model.safetensors")), "no teacher was trained again"
+
+
+def test_an_ensemble_whose_teachers_are_gone_says_where_to_look(tmp_path: Path) -> None:
+    contract = Contract("AvgPred", tmp_path)
+    contract.planned("made").execute(tmp_path / "run")
+    shutil.rmtree(tmp_path / "made" / "artifacts")
+    with pytest.raises(ArtifactError, match=r"teacher 1' is not in .* Type --artifacts DIR"):
+        dfdgbench.load(tmp_path / "run", device="cpu").predict(torch.rand(2, 3, 28, 28))

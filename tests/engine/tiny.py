@@ -23,7 +23,7 @@ from dfdgbench.engine.runtime import Runtime
 from dfdgbench.engine.snapshots import State
 from dfdgbench.engine.stage import Metrics, Stage
 from dfdgbench.engine.work import Work
-from dfdgbench.errors import DataError
+from dfdgbench.errors import MissingDataError
 from dfdgbench.planning import make_problem, open_dataset
 from dfdgbench.settings import Read
 
@@ -62,7 +62,7 @@ class Compass(Dataset):
 
     def open(self, index: int) -> ArrayDomain:
         if self.away:
-            raise DataError(f"The images of {DOMAINS[index]} are not here.")
+            raise MissingDataError(f"The images of {DOMAINS[index]} are not here.")
         images = np.random.RandomState(index).randint(0, 256, (10, 28, 28, 3)).astype(np.uint8)
         if index == self.changed:
             images[0, 0, 0, 0] ^= 1

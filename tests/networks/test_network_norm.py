@@ -94,7 +94,7 @@ def test_networks_without_batch_norm(name: str, found: str) -> None:
     made = build(NetworkSpec(name, 4, weights="none", image_size=size), 0)
     with pytest.raises(NoBatchNormError) as caught:
         check_batch_norm(made, name)
-    for part in (name, type(made.featurizer).__name__, found, "resnet18", "side statistics"):
+    for part in (name, type(made.featurizer).__name__, found, "resnet18", "teachers with it"):
         assert part in str(caught.value)
 
 

@@ -45,10 +45,12 @@ class _Board:
     def ready(self, most: int) -> list[Task]:
         """At most ``most`` tasks all of whose needs have ended, well or not: a run makes what is missing itself."""
         there = self.there | self.ended
-        found = [task for task in self.waiting.values() if task.needs <= there][:most]
-        for task in found:
-            del self.waiting[task.id]
-        return found
+        return [task for task in self.waiting.values() if task.needs <= there][:most]
+
+    def start(self, task: Task, future: Future[Result]) -> None:
+        """The task is under way."""
+        del self.waiting[task.id]
+        self.under_way[future] = task
 
 
 @LAUNCHERS.register("local")
@@ -113,7 +115,7 @@ class Local(Launcher):
     ) -> None:
         """Fill the pool, wait for one task to end, note how."""
         for task in board.ready(jobs - len(board.under_way)):
-            board.under_way[self._start(pool, task, sweep, execution)] = task
+            board.start(task, self._start(pool, task, sweep, execution))
         done, _ = wait(board.under_way, return_when=FIRST_COMPLETED)
         for future in done:
             result = future.result()  # a crash is raised here, with the task still on the board
