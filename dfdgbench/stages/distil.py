@@ -44,7 +44,7 @@ class Distillation(Hparams):
     sampling: Literal["per-image", "per-set"] = hparam("per-image", doc="images alike, or sets alike")
     freeze_bn_after: int | None = hparam(None, ge=0, doc="step after which the student's batch normalisation is frozen")
     crop: float = hparam(0.7, small=case(0.8), gt=0, le=1, doc="smallest area of the random crop")
-    color: float = hparam(0.3, ge=0, le=1, doc="strength of the colour jitter")
+    color: float = hparam(0.3, ge=0, le=1, doc="strength of the jitter of brightness, contrast and saturation")
     grayscale: float = hparam(0.1, ge=0, le=1, doc="probability of grey")
     allow_frozen_bn: bool = hparam(False, doc="accept teachers with identical batch-normalisation buffers")
 
