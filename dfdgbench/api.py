@@ -70,7 +70,7 @@ class Run:
     def evaluate(self, dataset: str | None = None, data_dir: str | None = None) -> dict[str, float]:
         """Record keys to accuracies (0 to 1) on every domain and split, of the run's dataset or of another one.
 
-        Raises ``ConfigError`` where the other one's classes differ in number.
+        Raises ``ConfigError`` where the other one's classes are others.
         """
         problem = self.plan.problem
         if dataset is not None and dataset != self.config.dataset:
@@ -80,6 +80,9 @@ class Run:
                 raise ConfigError(
                     f"The run tells {len(ours)} classes apart, {dataset} has {len(theirs)}: it cannot be evaluated on it."
                 )
+            if ours != theirs:
+                differ = ", ".join(f"{one} / {two}" for one, two in zip(ours, theirs, strict=True) if one != two)
+                raise ConfigError(f"The run's classes are not those of {dataset} ({differ}): it cannot be evaluated on it.")
             config = self.config.model_copy(
                 update={"dataset": dataset, "test_envs": [0], "train_envs": None, "protocol": None}
             )

@@ -80,6 +80,7 @@ def run(options: argparse.Namespace) -> int:
     """Train."""
     from dfdgbench.engine.config import RunConfig
     from dfdgbench.planning import plan
+    from dfdgbench.results.sheet import write_sheet
 
     given = (
         {name: getattr(options, name) for name in PROBLEM} | method_options(options) | {"hparams": overrides(options)}
@@ -90,6 +91,9 @@ def run(options: argparse.Namespace) -> int:
     say(
         f"The run is in {folder.path} (results.jsonl, config.json{', model.safetensors' if folder.model.exists() else ''})."
     )
+    sheet = write_sheet([folder.config], options.artifacts, folder.path.name)
+    if sheet is not None:
+        say(f"Synthetic images, by set and class: {sheet}")
     if folder.pending.exists():
         say(f"The held-out data was not here. When it is: dfdgbench evaluate {folder.path} --pending --data-dir DIR")
     return 0

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import io
 import json
 from collections import defaultdict
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
+
+from dfdgbench.engine.files import write_bytes
 
 Pixels = NDArray[np.uint8]
 
@@ -20,29 +24,37 @@ _GAP, _LABEL, _HEAD = 2, 230, 26
 
 
 def sweep_sheet(sweep: Path, artifacts: Path) -> Path | None:
-    """Write the sheet of every synthetic set that the sweep's runs used, beside the artifacts; None where there is none.
+    """The sheet of every synthetic set that the sweep's runs used."""
+    return write_sheet(sorted(sweep.glob("runs/*/config.json")), artifacts, sweep.name)
+
+
+def write_sheet(configs: Sequence[Path], artifacts: Path, name: str) -> Path | None:
+    """Write the sheet of every synthetic set that the runs with these configs used, beside the artifacts; None where
+    there is none.
 
     One row a set, one block of columns a class, ``PER_CLASS`` images each.
     """
-    used = _used(sweep)
-    shards: dict[tuple[int, str], list[tuple[int, Path]]] = defaultdict(list)
+    used = {key for config in configs for key in json.loads(config.read_text(encoding="utf-8"))["stages"].values()}
+    sets: dict[tuple[int, str, str], list[tuple[int, Path]]] = defaultdict(list)
     for kind in KINDS:
         for manifest in sorted(artifacts.glob(f"{kind}/*/artifact.json")):
             content = json.loads(manifest.read_text(encoding="utf-8"))
             if content["key"] in used:
                 title, _, index = content["title"].partition(" #")
-                shards[KINDS.index(kind), title].append((int(index or 0), manifest.parent))
-    if not shards:
+                sets[KINDS.index(kind), title, _variant(content)].append((int(index or 0), manifest.parent))
+    if not sets:
         return None
-    rows = [(title, _first_shard(parts)) for (_, title), parts in sorted(shards.items())]
-    path = artifacts / f"contact-sheet-{sweep.name}.png"
-    draw_sheet(rows).save(path)
+    buffer = io.BytesIO()
+    draw_sheet([(title, _first_shard(parts)) for (_, title, _), parts in sorted(sets.items())]).save(buffer, "PNG")
+    path = artifacts / f"contact-sheet-{name}.png"
+    write_bytes(path, buffer.getvalue(), "The contact sheet")
     return path
 
 
-def _used(sweep: Path) -> set[str]:
-    configs = sweep.glob("runs/*/config.json")
-    return {key for config in configs for key in json.loads(config.read_text(encoding="utf-8"))["stages"].values()}
+def _variant(manifest: dict[str, Any]) -> str:
+    """What tells apart sets of one title: hyper-parameters, and the teacher (another trial's, say)."""
+    identity = manifest.get("identity", {})
+    return json.dumps([identity.get("hparams"), identity.get("inputs", [""])[:1]], sort_keys=True)
 
 
 def _first_shard(parts: list[tuple[int, Path]]) -> tuple[Pixels, NDArray[Any]]:

@@ -37,7 +37,7 @@ class Distillation(Hparams):
     weight_decay: float = hparam(0.0, ge=0, doc="weight decay")
     batch_size: int = hparam(256, gt=0, doc="images a step")
     epochs: float = hparam(20.0, gt=0, doc="passes over the images")
-    warmup: int = hparam(100, ge=0, doc="steps of linear warm-up before the cosine")
+    warmup: int = hparam(100, ge=0, doc="steps of linear warm-up before the cosine; at most a tenth of all")
     match: Literal["steps", "epochs"] = hparam(
         "steps", doc="with fewer images than DEKAN: as many steps as DEKAN has, or as many epochs"
     )

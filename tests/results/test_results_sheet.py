@@ -50,3 +50,15 @@ def test_large_images_are_made_smaller_and_many_classes_cut() -> None:
     sheet = draw_sheet([("set", (images, np.arange(40) % 20))])
     assert sheet.width < 230 + 12 * 2 * 110
     assert sheet.height < 150
+
+
+def test_sets_of_one_name_and_other_hyperparameters_have_rows_of_their_own(tmp_path: Path) -> None:
+    artifacts, sweep = tmp_path / "artifacts", tmp_path / "sweep"
+    for key, level, canvas in (("a", 40, "pixels"), ("b", 120, "pyramid")):
+        write_set(artifacts, "inverted", "inverted photo", key, level)
+        content = {"key": key, "title": "inverted photo", "identity": {"hparams": {"canvas": canvas}, "inputs": ["t"]}}
+        (artifacts / "inverted" / key / "artifact.json").write_text(json.dumps(content))
+    write_run(sweep, ["a", "b"])
+    path = sweep_sheet(sweep, artifacts)
+    assert path is not None
+    assert {40, 120} <= set(np.array(Image.open(path).convert("L"))[:, 240:].ravel().tolist())

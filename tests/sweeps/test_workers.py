@@ -122,3 +122,21 @@ def test_a_run_keeps_its_row_when_the_tables_rows_change(tmp_path: Path) -> None
     fewer = spec.model_copy(update={"rows": [row for row in reversed(spec.rows) if row.label != "BestTeacher"]})
     sweep.write(fewer, [], {})
     assert [(fewer.rows[run.row].label, run.config.trial_seed) for run in sweep.runs()] == [("AvgPred", 1)]
+
+
+def test_a_task_waits_until_it_is_really_started() -> None:
+    from concurrent.futures import Future
+
+    from dfdgbench.engine.config import RunConfig
+    from dfdgbench.sweeps.grid import SweepRun
+    from dfdgbench.sweeps.launchers.local import _Board
+    from dfdgbench.sweeps.plan import Task
+
+    run = SweepRun(0, 0, "A", RunConfig.make())
+    task = Task("id", "title", run, None, frozenset({"stage"}), 1)
+    board = _Board({"id": task}, there=set())
+    assert board.ready(2) == []
+    board.ended.add("stage")
+    assert board.ready(2) == board.ready(2) == [task], "a pool that breaks before it takes a task loses none"
+    board.start(task, Future())
+    assert board.ready(2) == []
