@@ -82,7 +82,9 @@ class Run:
                 )
             if ours != theirs:
                 differ = ", ".join(f"{one} / {two}" for one, two in zip(ours, theirs, strict=True) if one != two)
-                raise ConfigError(f"The run's classes are not those of {dataset} ({differ}): it cannot be evaluated on it.")
+                raise ConfigError(
+                    f"The run's classes are not those of {dataset} ({differ}): it cannot be evaluated on it."
+                )
             config = self.config.model_copy(
                 update={"dataset": dataset, "test_envs": [0], "train_envs": None, "protocol": None}
             )

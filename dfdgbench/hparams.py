@@ -165,6 +165,11 @@ class Hparams(BaseModel):
         return {name: spec.case(dataset).default for name, _, spec, _ in cls.entries()}
 
     @classmethod
+    def searched(cls, dataset: DatasetFacts) -> int:
+        """How many hyper-parameters are drawn where the hparams seed is not 0."""
+        return sum(drawn and spec.case(dataset).search is not None for _, _, spec, drawn in cls.entries())
+
+    @classmethod
     def draws(cls, dataset: DatasetFacts, hparams_seed: int, trial_seed: int) -> dict[str, Value]:
         """Dotted names to the values of random configuration ``hparams_seed`` in trial ``trial_seed``; 0 is the defaults."""
         values = cls.defaults(dataset)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 from dataclasses import dataclass
@@ -26,6 +27,8 @@ from dfdgbench.networks.base import NetworkSpec, check_weights
 from dfdgbench.networks.base import resolve as resolve_network
 from dfdgbench.settings import check_access
 from dfdgbench.tasks.classification import Classification
+
+log = logging.getLogger("dfdgbench")
 
 
 @dataclass(frozen=True, eq=False)
@@ -77,6 +80,7 @@ class Plan:
             "test_envs": list(self.problem.targets),
             "train_envs": list(self.problem.sources),
             "setting": self.algorithm.setting.name,
+            "oracle": self.algorithm.oracle,
         }
         return {"args": args, "hparams": self.hparams.flat()}
 
@@ -141,6 +145,13 @@ def plan(config: RunConfig, execution: Execution | None = None) -> Plan:
         trial_seed=config.trial_seed,
         layers=(algorithm.preset(config.preset), config.hparams),
     )
+    if config.hparams_seed and algorithm.Hparams.searched(dataset.metadata) == 0:
+        log.warning(
+            "%s has no hyper-parameter to search on %s: hparams seed %d is its defaults.",
+            config.algorithm,
+            config.dataset,
+            config.hparams_seed,
+        )
     last = algorithm.plan(problem, hparams)
     computed_with(last, Precision(config.dtype, config.channels_last, config.compile))
     check_access(every_stage(last), algorithm.setting, problem)  # before any key is made, which reads fingerprints

@@ -35,6 +35,7 @@ class Algorithm(ABC):
         name, setting, paper: given to ``register``.
         Hparams: its hyper-parameters.
         presets: named sets of overrides, by dotted name.
+        oracle: whether the method itself is chosen by held-out labels, which every table marks.
         tiny: overrides with which a run takes seconds, for the contract (``dfdgbench check``).
     """
 
@@ -43,6 +44,7 @@ class Algorithm(ABC):
     paper: ClassVar[Paper]
     Hparams: ClassVar[type[Hparams]] = Hparams
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
+    oracle: ClassVar[bool] = False
     tiny: ClassVar[Mapping[str, Any]] = {}
 
     @classmethod

@@ -38,6 +38,8 @@ class BestTeacher(DataFree):
     written, so that no stage ever sees the held-out domain.
     """
 
+    oracle = True
+
     @classmethod
     def plan(cls, problem: Problem, hparams: Any) -> PredictorStage:
         return Candidates(cls.teachers(problem, hparams), problem)

@@ -120,7 +120,7 @@ def _cell(found: Summary) -> str:
 
 
 def _marked(label: str, method: Method, rule: Rule) -> str:
-    return f"{label} {DAGGER}" if rule.marked(method.setting) else label
+    return f"{label} {DAGGER}" if method.oracle or rule.marked(method.setting) else label
 
 
 def _remarks(found: Sequence[Run], groups: Sequence[Group]) -> list[str]:
@@ -128,8 +128,9 @@ def _remarks(found: Sequence[Run], groups: Sequence[Group]) -> list[str]:
     remarks = [f"{len(unfinished)} of {len(found)} runs are unfinished: {listing(unfinished)}."] if unfinished else []
     remarks += [f"{run.name}: {note}." for run in found for note in run.notes]
     remarks += [note for group in groups for note in group.notes]
-    if any(RULES.get(name).marked(group.key[0].setting) for name in RULES.names() for group in groups):
-        remarks.append(f"{DAGGER}: the rule looks at more than the method's setting grants.")
+    methods = {group.key[0] for group in groups}
+    if any(method.oracle or RULES.get(name).marked(method.setting) for name in RULES.names() for method in methods):
+        remarks.append(f"{DAGGER}: the method or the rule looks at more than the method's setting grants.")
     return list(dict.fromkeys(remarks))
 
 

@@ -24,6 +24,7 @@ class Method:
     protocol: str = ""
     sources: str = ""
     setting: str = ""
+    oracle: bool = False
 
 
 # What a label names where methods of one algorithm differ in it.
@@ -109,4 +110,5 @@ def _method(said: Facts, record: Record) -> Method:
         others = {env for env in consecutive(record, "test") if env not in said.test_envs}
         if set(said.train_envs) != others:
             sources = "from " + "+".join(map(str, said.train_envs))
-    return Method(said.algorithm, said.network, said.variant, said.protocol, sources, said.setting)
+    oracle = bool(record.get("args", {}).get("oracle"))
+    return Method(said.algorithm, said.network, said.variant, said.protocol, sources, said.setting, oracle)

@@ -114,3 +114,23 @@ def test_an_ensemble_whose_teachers_are_gone_says_where_to_look(tmp_path: Path) 
     shutil.rmtree(tmp_path / "made" / "artifacts")
     with pytest.raises(ArtifactError, match=r"teacher 1' is not in .* Type --artifacts DIR"):
         dfdgbench.load(tmp_path / "run", device="cpu").predict(torch.rand(2, 3, 28, 28))
+
+
+def test_a_search_of_nothing_is_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    Contract("AvgPred", tmp_path).planned("place", hparams_seed=3)
+    assert "AvgPred has no hyper-parameter to search on Debug28: hparams seed 3 is its defaults." in caplog.text
+    caplog.clear()
+    Contract("ERM", tmp_path).planned("place", hparams_seed=3)
+    assert "no hyper-parameter" not in caplog.text
+
+
+def test_collect_marks_a_method_that_is_an_oracle_itself(tmp_path: Path) -> None:
+    from dfdgbench.results.collect import collect
+
+    for name in ("BestTeacher", "AvgPred"):
+        Contract(name, tmp_path).planned("place").execute(tmp_path / "runs" / name)
+    shown = collect(tmp_path / "runs")
+    assert "BestTeacher †" in shown
+    last = shown[shown.index("last") :].split("##")[0] if "last" in shown else shown
+    assert "AvgPred †" not in last
+    assert "the method or the rule looks at more" in shown
