@@ -10,6 +10,7 @@ from collections.abc import Sequence
 
 from dfdgbench import __version__
 from dfdgbench.cli.output import fail, listen
+from dfdgbench.engine.interrupt import Interrupted
 from dfdgbench.errors import DfdgbenchError
 
 COMMANDS = ("list", "data", "train", "evaluate", "sweep", "collect", "table", "artifacts", "new", "check")
@@ -85,11 +86,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
             # Whoever read our output (head, less) has seen enough.
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             return 0
-        except Exception as error:
-            if type(error).__name__ == "Interrupted":
-                fail(str(error))
-                return 128 + int(getattr(error, "signal", 2))
-            raise
+        except Interrupted as error:
+            fail(str(error))
+            return 128 + error.signal
 
 
 if __name__ == "__main__":
