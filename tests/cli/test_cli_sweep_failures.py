@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 ALGORITHM = '''
-import os, pathlib, signal
+import os, pathlib, signal, time
 from dfdgbench.algorithms.base import Paper, register
 from dfdgbench.algorithms.erm import ERM
 from dfdgbench.errors import DataError
@@ -31,6 +31,18 @@ class Trouble(ERM):
             once.touch()
             os.kill(os.getpid(), signal.SIGKILL)
         if self.hparams.kind == "crash" and not until.is_file():
+            os.kill(os.getpid(), signal.SIGKILL)
+        standing = until.with_suffix(".bystander")
+        if self.hparams.kind == "bystander, then crash once":
+            if not standing.exists():
+                standing.touch()
+                signal.pause()  # until the pool that another one broke is taken down
+            elif not once.exists():
+                once.touch()
+                os.kill(os.getpid(), signal.SIGKILL)
+        if self.hparams.kind == "crash beside it" and not until.is_file():
+            while not standing.exists():
+                time.sleep(0.01)
             os.kill(os.getpid(), signal.SIGKILL)
         if self.hparams.kind == "bug" and not until.is_file():
             raise RuntimeError("a bug of one's own")
@@ -56,7 +68,7 @@ def launch(cli: Callable, module: Callable, tmp_path: Path) -> Callable:
     module("trouble", ALGORITHM)
 
     def call(*kinds: str, launcher: str, jobs: int = 1) -> object:
-        rows = [f"  - {{label: {kind}, algorithm: 'trouble:Trouble', hparams: {{kind: {kind}}}}}" for kind in kinds]
+        rows = [f"  - {{label: '{kind}', algorithm: 'trouble:Trouble', hparams: {{kind: '{kind}'}}}}" for kind in kinds]
         table = TABLE.replace("FILE", str(tmp_path / "mended")) + "\n".join([*rows, "  - {label: ERM, algorithm: ERM}"])
         (tmp_path / "trouble.yaml").write_text(table)
         arguments = ("--launcher", launcher, "--jobs", jobs, "--device", "cpu", "--output-dir", "out")
@@ -82,6 +94,12 @@ def test_crashing_workers_take_only_their_own_runs_with_them(launch: Callable, c
     status = cli("sweep", "status", "out").out
     assert "its process crashed, twice" in status
     assert {"3 done", "1 failed"} == set(status.splitlines()[-1].removeprefix("4 runs: ").split(", "))
+
+
+def test_a_bystander_of_a_crash_has_its_own_second_attempt(launch: Callable, tmp_path: Path) -> None:
+    ended = launch("crash beside it", "bystander, then crash once", launcher="local", jobs=2)
+    assert "2 of 3 runs are done" in ended.out
+    assert (folder_of("bystander, then crash once", tmp_path) / "done").exists()
 
 
 @pytest.mark.parametrize(("kind", "launcher"), [("bug", "local"), ("mend", "debug")])

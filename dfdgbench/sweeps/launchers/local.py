@@ -133,14 +133,19 @@ class Local(Launcher):
         suspects = list(board.under_way.values())
         board.under_way.clear()
         for task in suspects:
-            with self._pool(1, gpus[:1], sweep) as alone:
-                try:
-                    result = self._start(alone, task, sweep, execution).result()
-                except BrokenProcessPool:
-                    result = (0.0, "its process crashed, twice (killed, out of memory?)", "")
-                    if task.stage is None:  # it could not say so itself
-                        sweep.folder(task.run).say("failed", error=result[1])
+            # Twice: a bystander of the crash has not had its own first attempt.
+            result = self._alone(task, gpus, sweep, execution) or self._alone(task, gpus, sweep, execution)
+            if result is None:
+                result = (0.0, "its process crashed, twice (killed, out of memory?)", "")
+                if task.stage is None:  # it could not say so itself
+                    sweep.folder(task.run).say("failed", error=result[1])
             self._note(board, task, result, bar)
+
+    def _alone(self, task: Task, gpus: list[str], sweep: SweepFolder, execution: Execution) -> Result | None:
+        """One attempt in a process of its own; None if the process crashed."""
+        with self._pool(1, gpus[:1], sweep) as pool, contextlib.suppress(BrokenProcessPool):
+            return self._start(pool, task, sweep, execution).result()
+        return None
 
     @staticmethod
     def _note(board: _Board, task: Task, result: Result, bar: tqdm[Any]) -> None:
