@@ -26,7 +26,7 @@ def catalogue() -> dict[str, Rows]:
 
 
 def _keep(path: Path, made: dict[str, Rows]) -> None:
-    from dfdgbench.engine.files import write_bytes
+    from dfdgbench.files import write_bytes
     from dfdgbench.errors import DfdgbenchError
 
     try:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from dfdgbench.cli.output import say_table
 
 if TYPE_CHECKING:
-    from dfdgbench.datasets.status import DatasetStatus, DomainStatus
+    from dfdgbench.datasets.disk.status import DatasetStatus, DomainStatus
 
 
 def add(commands: Any) -> None:
@@ -48,7 +48,7 @@ def _row(dataset: DatasetStatus, domain: DomainStatus) -> dict[str, Any]:
 def run(options: argparse.Namespace) -> int:
     """Print one row a domain; exit code 1 where a named dataset is not whole."""
     from dfdgbench.datasets.base import DATASETS
-    from dfdgbench.datasets.status import status
+    from dfdgbench.datasets.disk.status import status
 
     found = [status(name, options.data_dir or "data") for name in options.names or DATASETS.names()]
     say_table([_row(dataset, domain) for dataset in found for domain in dataset.domains])

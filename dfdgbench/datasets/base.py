@@ -6,7 +6,7 @@ A dataset is one file and one class::
     class PACS(Dataset):
         metadata = Metadata(name="PACS", domains=("art_painting", ...), ...)
 
-        def open(self, index): return FolderDomain(...)
+        def open(self, index): return folder_domain(...)
 
 Nothing is read until a domain is opened, so that plans, listings and ``--help`` work without data.
 """
@@ -17,94 +17,12 @@ from abc import ABC, abstractmethod
 from pathlib import Path
 from typing import ClassVar
 
-import numpy as np
-from numpy.typing import NDArray
-from PIL import Image
-from pydantic import BaseModel, ConfigDict, Field, model_validator
-
-from dfdgbench.errors import ConfigError, DataError, MissingDataError, listing
+from dfdgbench.datasets.domains import Domain, Keys, Labels
+from dfdgbench.datasets.metadata import Metadata, Source
+from dfdgbench.errors import DataError, MissingDataError, near
 from dfdgbench.registry import Registry, subclass_check
 
-Labels = NDArray[np.int64]
-Keys = NDArray[np.int64]
-
-
-class Metadata(BaseModel):
-    """Everything that is known of a dataset without reading it. A bad value fails at import.
-
-    ``domains`` are in DomainBed's order, which is the order of the indices in every flag and record key; ``counts``
-    (images per domain) are checked when a domain is opened.
-    """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    name: str
-    description: str = Field(description="one line, shown by `dfdgbench list datasets`")
-    domains: tuple[str, ...] = Field(min_length=1, description="names, as in folders, records and tables")
-    labels: tuple[str, ...] = Field(default=(), description="DomainBed's short names of the domains; default: domains")
-    classes: tuple[str, ...] = Field(min_length=2)
-    counts: tuple[int, ...] | None = Field(default=None, description="images per domain, None where it varies")
-    image_size: int = Field(gt=0, description="side of the square the networks see, in pixels")
-    hflip: bool = Field(default=True, description="whether a mirrored image keeps its class")
-    augment: bool = Field(default=True, description="whether training images are augmented by default")
-    small: bool = Field(default=False, description="whether DomainBed's small-image hyper-parameters apply")
-    network: str = Field(default="auto", description="the network used where none is named")
-    protocol: str = Field(default="domainbed")
-    steps: int = Field(default=5001, gt=0, description="DomainBed's N_STEPS")
-    checkpoint_freq: int = Field(default=300, gt=0, description="DomainBed's CHECKPOINT_FREQ, in steps")
-    needs_data_dir: bool = True
-    licence: str = ""
-    citation: str = ""
-    homepage: str = ""
-    layout: str = Field(default="", description="where the files are expected below the data folder")
-
-    @model_validator(mode="after")
-    def _lengths_agree(self) -> Metadata:
-        for field in ("labels", "counts"):
-            value = getattr(self, field)
-            if value and len(value) != len(self.domains):
-                raise ValueError(f"{self.name}: {len(value)} {field} for {len(self.domains)} domains")
-        return self
-
-    def index(self, domain: int | str) -> int:
-        """The index of a domain given by index, name or DomainBed's short label."""
-        for names in (self.domains, self.labels):
-            if isinstance(domain, str) and domain in names:
-                return names.index(domain)
-        number = int(domain) if isinstance(domain, int) or domain.isdigit() else -1
-        if not 0 <= number < len(self.domains):
-            raise ConfigError(f"{self.name} has no domain '{domain}'. Its domains: {self.numbered()}.")
-        return number
-
-    def numbered(self) -> str:
-        """``0 art_painting, 1 cartoon, ...``"""
-        return listing(f"{i} {name}" for i, name in enumerate(self.domains))
-
-
-class Domain(ABC):
-    """One data distribution: ``len()``, ``labels`` and ``image(i)``.
-
-    Attributes:
-        name: the domain's name in its dataset's metadata.
-        labels: int64 [N], class indices.
-        parts: official parts by name ("train", "test", ...): int64 indices into the domain; empty where there are none.
-    """
-
-    def __init__(self, name: str, labels: Labels, parts: dict[str, Keys] | None = None) -> None:
-        self.name = name
-        self.labels = np.asarray(labels, dtype=np.int64)
-        self.parts = parts or {}
-
-    def __len__(self) -> int:
-        return len(self.labels)
-
-    @abstractmethod
-    def image(self, index: int) -> Image.Image:
-        """Image ``index`` as RGB. A file that cannot be decoded is a ``DataError`` that names it."""
-
-    @abstractmethod
-    def fingerprint(self) -> str:
-        """Hex digest that changes when the domain's content does; half of what makes a stage's key."""
+__all__ = ["DATASETS", "Dataset", "Domain", "Keys", "Labels", "Metadata", "Source"]
 
 
 class Dataset(ABC):
@@ -124,6 +42,23 @@ class Dataset(ABC):
     def open(self, index: int) -> Domain:
         """Read what is needed to hand out domain ``index``. Raises ``DataError`` where it is missing or wrong."""
 
+    @classmethod
+    def prepare(cls, staging: Path) -> None:
+        """Bring what the archives in ``metadata.sources`` held into ``metadata.layout``, within ``staging``.
+
+        Called once after unpacking, before the result is moved into the data folder; a killed one is done anew from
+        freshly unpacked archives.
+        """
+
+    @classmethod
+    def strays(cls, data_dir: Path) -> list[str]:
+        """Entries of the dataset's folder that belong to no domain; they are never read, only named."""
+        folder = data_dir / cls.metadata.folder
+        if not cls.metadata.folder or not folder.is_dir():
+            return []
+        known = set(cls.metadata.domains)
+        return sorted(path.name for path in folder.iterdir() if path.is_dir() and path.name not in known)
+
     def domain(self, index: int) -> Domain:
         """Domain ``index``, opened once, its image count checked against the metadata."""
         if index not in self._open:
@@ -132,7 +67,7 @@ class Dataset(ABC):
             if counts is not None and len(domain) != counts[index]:
                 raise DataError(
                     f"{self.metadata.name}: domain '{domain.name}' has {len(domain)} images, {counts[index]} are expected. "
-                    f"Expected layout: {self.metadata.layout}. See `dfdgbench data status`."
+                    f"Expected layout: {self.metadata.layout}. See `dfdgbench data verify {self.metadata.name}`."
                 )
             self._open[index] = domain
         return self._open[index]
@@ -149,6 +84,19 @@ class Dataset(ABC):
                 f"The data folder {self.data_dir} does not exist. {self.metadata.name} expects {self.metadata.layout}."
             )
         return self.data_dir
+
+    def domain_folder(self, index: int) -> Path:
+        """``root/metadata.folder/NAME`` of domain ``index``, or the error that says what is there instead."""
+        name, folder = self.metadata.domains[index], self.root() / self.metadata.folder
+        if (folder / name).is_dir():
+            return folder / name
+        found = sorted(path.name for path in folder.iterdir() if path.is_dir()) if folder.is_dir() else []
+        renamed = [other for other in near(name, found) if other not in self.metadata.domains]
+        hint = f"Rename '{renamed[0]}' to '{name}'" if renamed else f"Put the dataset there: {self.metadata.layout}"
+        raise MissingDataError(
+            f"{self.metadata.name}: the folder {folder / name} of domain '{name}' does not exist. {hint}, or type "
+            f"dfdgbench data download {self.metadata.name}."
+        )
 
 
 DATASETS: Registry[type[Dataset]] = Registry(

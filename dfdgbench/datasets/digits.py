@@ -7,10 +7,10 @@ from pathlib import Path
 
 import numpy as np
 
-from dfdgbench.datasets import formats
+from dfdgbench.datasets.disk import formats
 from dfdgbench.datasets.base import DATASETS, Dataset, Labels, Metadata
 from dfdgbench.datasets.domains import ArrayDomain
-from dfdgbench.datasets.formats import Pixels
+from dfdgbench.datasets.disk.formats import Pixels
 from dfdgbench.errors import DataError
 
 Part = tuple[Pixels, Labels]
@@ -94,6 +94,8 @@ class Digits(Dataset):
         small=True,
         network="resnet18",
         protocol="official",
+        protocols=("domainbed", "official", "authors"),
+        folder="Digits",
         licence="MNIST: CC BY-SA 3.0; SVHN: non-commercial use; MNIST-M, USPS: not stated",
         citation="LeCun et al. 1998 (MNIST), Ganin et al. 2015 (MNIST-M), Netzer et al. 2011 (SVHN), Hull 1994 (USPS)",
         homepage="http://ufldl.stanford.edu/housenumbers/",

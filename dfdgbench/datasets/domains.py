@@ -1,25 +1,58 @@
-"""The two ways a domain is stored: images in memory, or files in a folder."""
+"""What a domain is, and the ways one is stored: images in memory, or files in a folder, with or without masks."""
 
 from __future__ import annotations
 
 import copy
 import hashlib
-from collections.abc import Sequence
+import os
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from dfdgbench.datasets.base import Domain, Keys, Labels
-from dfdgbench.errors import DataError, MissingDataError
+from dfdgbench.datasets.disk.decode import read_rgb
+from dfdgbench.datasets.disk.scan import class_folders, images_below
+from dfdgbench.errors import DataError
+
+Labels = NDArray[np.int64]
+Keys = NDArray[np.int64]
+Mask = NDArray[np.uint8]
+
+
+class Domain(ABC):
+    """One data distribution: ``len()``, ``labels`` and ``image(i)``.
+
+    Attributes:
+        name: the domain's name in its dataset's metadata.
+        labels: int64 [N], class indices; -1 where an image has none (its labels may be a mask).
+        parts: official parts by name ("train", "test", ...): int64 indices into the domain; empty where there are none.
+    """
+
+    def __init__(self, name: str, labels: Labels, parts: dict[str, Keys] | None = None) -> None:
+        self.name = name
+        self.labels = np.asarray(labels, dtype=np.int64)
+        self.parts = parts or {}
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    @abstractmethod
+    def image(self, index: int) -> Image.Image:
+        """Image ``index`` as RGB (grey for one channel). A file that cannot be decoded is a ``DataError`` naming it."""
+
+    @abstractmethod
+    def fingerprint(self) -> str:
+        """Hex digest that changes when the domain's content does and not when it moves; half of a stage's key."""
 
 
 class ArrayDomain(Domain):
     """Images held in memory.
 
     Args:
-        images: uint8 [N, H, W, 3].
+        images: uint8 [N, H, W, C].
     """
 
     def __init__(
@@ -29,7 +62,8 @@ class ArrayDomain(Domain):
         self.images = images
 
     def image(self, index: int) -> Image.Image:
-        return Image.fromarray(self.images[index])
+        image = self.images[index]
+        return Image.fromarray(image[..., 0] if image.shape[-1] == 1 else image)
 
     def fingerprint(self) -> str:
         """SHA-256 of every pixel and label."""
@@ -38,19 +72,12 @@ class ArrayDomain(Domain):
         return digest.hexdigest()
 
 
-def unlabelled(domain: Domain) -> Domain:
-    """The same images with every label -1, for readers that may not see labels."""
-    blank = copy.copy(domain)
-    blank.labels = np.full(len(domain), -1, dtype=np.int64)
-    return blank
-
-
 class FolderDomain(Domain):
     """Image files below one folder.
 
     Args:
         root: the domain's folder.
-        files: paths below ``root``, one an image.
+        files: paths below ``root``, one an image, with ``/`` between folders.
     """
 
     def __init__(
@@ -59,49 +86,85 @@ class FolderDomain(Domain):
         super().__init__(name, labels, parts)
         self.root, self.files = root, list(files)
 
+    def path(self, index: int) -> str:
+        """The file of image ``index``."""
+        return os.path.join(self.root, self.files[index])
+
     def image(self, index: int) -> Image.Image:
-        path = self.root / self.files[index]
-        try:
-            with Image.open(path) as opened:
-                return opened.convert("RGB")
-        except FileNotFoundError as error:
-            raise DataError(
-                f"The image {path} is gone since its folder was listed. See `dfdgbench data status`."
-            ) from error
-        except (OSError, EOFError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-            raise DataError(
-                f"The image {path} cannot be decoded ({error}). Replace it from the original download."
-            ) from error
+        return read_rgb(self.path(index))
 
     def fingerprint(self) -> str:
-        """SHA-256 of every file's path, size and label. A replaced file of the same size is not noticed; a cut one is."""
+        """SHA-256 of every file's path below the folder, size and label.
+
+        A file replaced by another of the same size is not noticed; a cut one is. ``data verify`` reads contents.
+        """
         digest = hashlib.sha256()
         for file, label in zip(self.files, self.labels.tolist(), strict=True):
-            digest.update(f"{file}\t{(self.root / file).stat().st_size}\t{label}\n".encode())
+            size = os.stat(os.path.join(self.root, file)).st_size
+            digest.update(os.fsencode(file) + f"\t{size}\t{label}\n".encode())
         return digest.hexdigest()
 
 
-IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp"})
+class MaskedDomain(FolderDomain):
+    """Image files whose labels are masks of the same scene, in files of their own.
+
+    Args:
+        masks: paths below ``root``, one an image; "" where an image has no mask (unlabelled target images).
+        read_mask: from a mask's path to class indices uint8 [H, W], 255 for pixels of no class. A mask's size may differ
+            from its image's.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        root: Path,
+        files: Sequence[str],
+        masks: Sequence[str],
+        read_mask: Callable[[str], Mask],
+        parts: dict[str, Keys] | None = None,
+    ) -> None:
+        super().__init__(name, root, files, np.full(len(files), -1, dtype=np.int64), parts)
+        self.masks, self._read_mask = list(masks), read_mask
+
+    def mask(self, index: int) -> Mask:
+        """Class indices uint8 [H, W] of image ``index``, 255 for pixels of no class."""
+        if not self.masks[index]:
+            raise DataError(f"The image {self.path(index)} of domain '{self.name}' has no mask: it is unlabelled.")
+        return self._read_mask(os.path.join(self.root, self.masks[index]))
+
+    def fingerprint(self) -> str:
+        """As of the images, and SHA-256 of every mask's path and size."""
+        digest = hashlib.sha256(super().fingerprint().encode())
+        for file in self.masks:
+            size = os.stat(os.path.join(self.root, file)).st_size if file else 0
+            digest.update(os.fsencode(file) + f"\t{size}\n".encode())
+        return digest.hexdigest()
 
 
-def folder_domain(name: str, root: Path, classes: Sequence[str]) -> FolderDomain:
+def unlabelled(domain: Domain) -> Domain:
+    """The same images with every label -1 and without masks, for readers that may not see labels."""
+    blank = copy.copy(domain)
+    blank.labels = np.full(len(domain), -1, dtype=np.int64)
+    if isinstance(blank, MaskedDomain):
+        blank.masks = [""] * len(domain)
+    return blank
+
+
+def folder_domain(name: str, root: Path, classes: Sequence[str], absent: Sequence[str] = ()) -> FolderDomain:
     """A domain from ``root/CLASS/IMAGE``, files sorted within a class as torchvision's ``ImageFolder`` sorts them.
 
     Missing or additional class folders are a ``DataError``: a stray folder would shift every label.
+
+    Args:
+        absent: classes that this domain was published without.
     """
-    if not root.is_dir():
-        raise MissingDataError(f"The folder {root} of domain '{name}' does not exist.")
-    found = sorted(entry.name for entry in root.iterdir() if entry.is_dir() and not entry.name.startswith("."))
-    if found != sorted(classes):
-        missing, extra = sorted(set(classes) - set(found)), sorted(set(found) - set(classes))
-        parts = [f"missing: {', '.join(missing)}"] * bool(missing) + [f"not a class: {', '.join(extra)}"] * bool(extra)
-        raise DataError(f"The class folders in {root} are not those of the dataset ({'; '.join(parts)}).")
-    files, labels = [], []
+    class_folders(root, name, classes, absent)
+    files: list[str] = []
+    labels: list[int] = []
     for label, name_of_class in enumerate(classes):
-        below = (path for path in sorted((root / name_of_class).rglob("*")) if path.suffix.lower() in IMAGE_SUFFIXES)
-        for path in below:
-            files.append(path.relative_to(root).as_posix())
-            labels.append(label)
+        found = [] if name_of_class in absent else images_below(root / name_of_class)
+        files += [f"{name_of_class}/{file}" for file in found]
+        labels += [label] * len(found)
     if not files:
         raise DataError(f"The folder {root} of domain '{name}' holds no image.")
     return FolderDomain(name, root, files, np.array(labels, dtype=np.int64))

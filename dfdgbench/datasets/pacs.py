@@ -9,7 +9,7 @@ import numpy as np
 
 from dfdgbench.datasets.base import DATASETS, Dataset, Keys, Metadata
 from dfdgbench.datasets.domains import FolderDomain, folder_domain
-from dfdgbench.errors import DataError, MissingDataError, listing
+from dfdgbench.errors import DataError, listing
 
 LIST_FOLDERS = ("", "splits")
 LIST_NAMES = {"train": "train", "val": "crossval", "test": "test"}
@@ -33,7 +33,10 @@ class PACS(Dataset):
         classes=("dog", "elephant", "giraffe", "guitar", "horse", "house", "person"),
         counts=(2048, 2344, 1670, 3929),
         image_size=224,
+        native_size=227,
         network="resnet50",
+        protocols=("domainbed", "official"),
+        folder="PACS",
         licence="not stated; research use",
         citation="Li et al. 2017, Deeper, broader and artier domain generalization, arXiv:1710.03077",
         homepage="https://domaingeneralization.github.io/",
@@ -41,15 +44,9 @@ class PACS(Dataset):
     )
 
     def open(self, index: int) -> FolderDomain:
-        name = self.metadata.domains[index]
-        root = self.root() / "PACS"
-        if not (root / name).is_dir():
-            raise MissingDataError(
-                f"{self.metadata.name}: the folder {root / name} of domain '{name}' does not exist. "
-                f"Put the dataset there: {self.metadata.layout}."
-            )
-        domain = folder_domain(name, root / name, self.metadata.classes)
-        domain.parts = official_parts(root, domain)
+        folder = self.domain_folder(index)
+        domain = folder_domain(self.metadata.domains[index], folder, self.metadata.classes)
+        domain.parts = official_parts(folder.parent, domain)
         return domain
 
 

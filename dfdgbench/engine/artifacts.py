@@ -16,8 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from dfdgbench.engine.files import explained, read_json, sha256, sync_tree, write_json
-from dfdgbench.engine.leases import Lease
+from dfdgbench.files import explained, read_json, sha256, sync_tree, write_json
+from dfdgbench.leases import Lease
 from dfdgbench.errors import ArtifactError
 
 MANIFEST = "artifact.json"

@@ -17,7 +17,7 @@ from torch import nn
 from dfdgbench.engine import records
 from dfdgbench.engine.artifacts import Store
 from dfdgbench.engine.evaluation import evaluate
-from dfdgbench.engine.files import write_json
+from dfdgbench.files import write_json
 from dfdgbench.engine.interrupt import interruptible
 from dfdgbench.engine.loop import Silent, run_loop
 from dfdgbench.engine.predictions import load_predictors, save_predictors

@@ -10,7 +10,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 from torch import nn
 
-from dfdgbench.engine.files import write_bytes
+from dfdgbench.files import write_bytes
 from dfdgbench.errors import ArtifactError
 
 

@@ -18,7 +18,7 @@ from typing import Any
 from dfdgbench.datasets.base import Dataset, Metadata
 from dfdgbench.datasets.feed import Split
 from dfdgbench.datasets.protocols import Protocol, SplitOptions
-from dfdgbench.engine.files import read_json, write_json
+from dfdgbench.files import read_json, write_json
 from dfdgbench.engine.keys import digest
 from dfdgbench.errors import AccessError, ConfigError, MissingDataError
 from dfdgbench.networks.base import NetworkSpec

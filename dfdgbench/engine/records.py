@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from dfdgbench.engine.files import explained, write_bytes
+from dfdgbench.files import explained, write_bytes
 
 RESULTS = "results.jsonl"
 

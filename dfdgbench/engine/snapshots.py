@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from dfdgbench.engine.files import write_bytes
+from dfdgbench.files import write_bytes
 from dfdgbench.errors import ArtifactError
 
 _MAGIC = b"dfdgbench snapshot 1\n"

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
-from dfdgbench.engine.files import write_bytes
+from dfdgbench.files import write_bytes
 
 Pixels = NDArray[np.uint8]
 

@@ -9,7 +9,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from dfdgbench.datasets.augment import BatchAugment
+from dfdgbench.datasets.feed.augment import BatchAugment
 from dfdgbench.engine.predictions import load_predictors, save_predictors
 from dfdgbench.engine.problem import Problem
 from dfdgbench.engine.snapshots import State

@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from dfdgbench.engine.files import read_json, write_json
+from dfdgbench.files import read_json, write_json
 from dfdgbench.engine.runfolder import RunFolder
 from dfdgbench.errors import ConfigError
 from dfdgbench.sweeps.grid import SweepRun

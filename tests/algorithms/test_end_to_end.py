@@ -6,7 +6,7 @@ import pytest
 
 from dfdgbench.engine import records
 from dfdgbench.engine.config import Execution, RunConfig
-from dfdgbench.engine.files import read_json
+from dfdgbench.files import read_json
 from dfdgbench.planning import plan
 
 

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from scipy.io import savemat
 
-from dfdgbench.datasets import formats
+from dfdgbench.datasets.disk import formats
 from dfdgbench.datasets.base import Domain
 from dfdgbench.datasets.digits import Digits
 from dfdgbench.errors import DataError, MissingExtraError

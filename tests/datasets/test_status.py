@@ -10,7 +10,7 @@ import pytest
 
 from dfdgbench.datasets.base import DATASETS
 from dfdgbench.datasets.pacs import PACS
-from dfdgbench.datasets.status import status, status_of_all
+from dfdgbench.datasets.disk.status import status, status_of_all
 from dfdgbench.errors import UnknownNameError
 
 Make = Callable[..., PACS]

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from dfdgbench.engine import files
-from dfdgbench.engine.files import explained, read_json, write_bytes, write_json
+from dfdgbench import files
+from dfdgbench.files import explained, read_json, write_bytes, write_json
 from dfdgbench.errors import ArtifactError
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from dfdgbench.engine.leases import Lease
+from dfdgbench.leases import Lease
 from dfdgbench.errors import ArtifactError
 
 FOREIGN = "another-machine 17 4 0123abcd"
@@ -57,7 +57,7 @@ def test_threads_hold_it_one_after_the_other(path: Path) -> None:
 
 def test_a_dead_process_of_this_machine_is_succeeded_at_once(path: Path) -> None:
     take = f"assert leases.Lease(leases.Path({str(path)!r})).try_acquire()"
-    code = f"import os\nfrom dfdgbench.engine import leases\n{take}\nos._exit(0)"
+    code = f"import os\nfrom dfdgbench import leases\n{take}\nos._exit(0)"
     subprocess.run([sys.executable, "-c", code], check=True)
     assert path.exists()
     began = time.monotonic()

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from dfdgbench.engine.interrupt import Interrupted
-from dfdgbench.engine.leases import Lease
+from dfdgbench.leases import Lease
 from dfdgbench.engine.progress import Progress
 from dfdgbench.engine.runfolder import RunFolder
 from dfdgbench.errors import ArtifactError, ConfigError

@@ -16,7 +16,7 @@ from dfdgbench.datasets.domains import ArrayDomain
 from dfdgbench.engine.artifacts import Store
 from dfdgbench.engine.config import Execution, RunConfig
 from dfdgbench.engine.execute import Engine
-from dfdgbench.engine.files import read_json, write_json
+from dfdgbench.files import read_json, write_json
 from dfdgbench.engine.problem import Problem
 from dfdgbench.engine.progress import Progress
 from dfdgbench.engine.runtime import Runtime

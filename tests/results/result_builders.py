@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from dfdgbench.engine.config import RunConfig
-from dfdgbench.engine.files import write_json
+from dfdgbench.files import write_json
 from dfdgbench.tables.spec import Part, Row, TableSpec
 
 TARGET = "T"

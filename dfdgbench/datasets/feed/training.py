@@ -25,7 +25,7 @@ from torch.utils.data import Dataset as TorchDataset
 
 from dfdgbench.datasets.base import Domain, Keys, Labels
 from dfdgbench.datasets.domains import ArrayDomain
-from dfdgbench.datasets.images import (
+from dfdgbench.datasets.feed.images import (
     SHARED_CACHE,
     ImageCache,
     ImageTransform,

@@ -17,7 +17,7 @@ import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from dfdgbench.engine.files import explained
+from dfdgbench.files import explained
 
 
 def _started(pid: int) -> str:
