@@ -26,8 +26,8 @@ def catalogue() -> dict[str, Rows]:
 
 
 def _keep(path: Path, made: dict[str, Rows]) -> None:
-    from dfdgbench.files import write_bytes
     from dfdgbench.errors import DfdgbenchError
+    from dfdgbench.files import write_bytes
 
     try:
         write_bytes(path, json.dumps(made).encode())

@@ -126,8 +126,8 @@ def collect_garbage(options: argparse.Namespace) -> int:
 
 def _used(folders: list[Path]) -> set[str]:
     """The keys of every stage of every run below ``folders``."""
-    from dfdgbench.files import read_json
     from dfdgbench.errors import ConfigError
+    from dfdgbench.files import read_json
 
     missing = [str(folder) for folder in folders if not folder.is_dir()]
     if missing:

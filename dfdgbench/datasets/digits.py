@@ -7,10 +7,10 @@ from pathlib import Path
 
 import numpy as np
 
-from dfdgbench.datasets.disk import formats
 from dfdgbench.datasets.base import DATASETS, Dataset, Labels, Metadata
-from dfdgbench.datasets.domains import ArrayDomain
+from dfdgbench.datasets.disk import formats
 from dfdgbench.datasets.disk.formats import Pixels
+from dfdgbench.datasets.domains import ArrayDomain
 from dfdgbench.errors import DataError
 
 Part = tuple[Pixels, Labels]

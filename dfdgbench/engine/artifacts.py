@@ -16,9 +16,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from dfdgbench.errors import ArtifactError
 from dfdgbench.files import explained, read_json, sha256, sync_tree, write_json
 from dfdgbench.leases import Lease
-from dfdgbench.errors import ArtifactError
 
 MANIFEST = "artifact.json"
 

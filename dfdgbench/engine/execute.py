@@ -17,7 +17,6 @@ from torch import nn
 from dfdgbench.engine import records
 from dfdgbench.engine.artifacts import Store
 from dfdgbench.engine.evaluation import evaluate
-from dfdgbench.files import write_json
 from dfdgbench.engine.interrupt import interruptible
 from dfdgbench.engine.loop import Silent, run_loop
 from dfdgbench.engine.predictions import load_predictors, save_predictors
@@ -28,6 +27,7 @@ from dfdgbench.engine.snapshots import State
 from dfdgbench.engine.stage import Metrics, PredictorStage, Stage
 from dfdgbench.engine.work import Work
 from dfdgbench.errors import ArtifactError
+from dfdgbench.files import write_json
 
 log = logging.getLogger("dfdgbench")
 

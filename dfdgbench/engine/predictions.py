@@ -10,8 +10,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 from torch import nn
 
-from dfdgbench.files import write_bytes
 from dfdgbench.errors import ArtifactError
+from dfdgbench.files import write_bytes
 
 
 def save_predictors(path: Path, predictors: Mapping[str, nn.Module]) -> None:

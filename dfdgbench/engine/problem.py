@@ -18,9 +18,9 @@ from typing import Any
 from dfdgbench.datasets.base import Dataset, Metadata
 from dfdgbench.datasets.feed import Split
 from dfdgbench.datasets.protocols import Protocol, SplitOptions
-from dfdgbench.files import read_json, write_json
 from dfdgbench.engine.keys import digest
 from dfdgbench.errors import AccessError, ConfigError, MissingDataError
+from dfdgbench.files import read_json, write_json
 from dfdgbench.networks.base import NetworkSpec
 from dfdgbench.settings import Read, Role
 from dfdgbench.tasks.base import Task

@@ -15,11 +15,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal
 
-from dfdgbench.files import read_json, write_bytes, write_json
-from dfdgbench.leases import Lease
 from dfdgbench.engine.progress import Progress
 from dfdgbench.engine.records import RESULTS
 from dfdgbench.errors import ArtifactError, ConfigError, DfdgbenchError
+from dfdgbench.files import read_json, write_bytes, write_json
+from dfdgbench.leases import Lease
 
 RunState = Literal["absent", "waiting", "running", "stopped", "failed", "done"]
 log = logging.getLogger("dfdgbench")

@@ -17,8 +17,8 @@ import numpy as np
 import torch
 from torch import nn
 
-from dfdgbench.files import write_bytes
 from dfdgbench.errors import ArtifactError
+from dfdgbench.files import write_bytes
 
 _MAGIC = b"dfdgbench snapshot 1\n"
 

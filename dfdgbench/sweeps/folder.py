@@ -9,9 +9,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from dfdgbench.files import read_json, write_json
 from dfdgbench.engine.runfolder import RunFolder
 from dfdgbench.errors import ConfigError
+from dfdgbench.files import read_json, write_json
 from dfdgbench.sweeps.grid import SweepRun
 from dfdgbench.tables.spec import TableSpec
 

@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 from PIL import Image
 from scipy.io import savemat
 
-from dfdgbench.datasets.disk import formats
 from dfdgbench.datasets.base import Domain
 from dfdgbench.datasets.digits import Digits
+from dfdgbench.datasets.disk import formats
 from dfdgbench.errors import DataError, MissingExtraError
 
 COUNTS = {"train": 6, "test": 4}

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from dfdgbench.datasets.base import DATASETS
-from dfdgbench.datasets.pacs import PACS
 from dfdgbench.datasets.disk.status import status, status_of_all
+from dfdgbench.datasets.pacs import PACS
 from dfdgbench.errors import UnknownNameError
 
 Make = Callable[..., PACS]

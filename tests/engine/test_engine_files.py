@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from dfdgbench import files
-from dfdgbench.files import explained, read_json, write_bytes, write_json
 from dfdgbench.errors import ArtifactError
+from dfdgbench.files import explained, read_json, write_bytes, write_json
 
 
 def _names(folder: Path) -> list[str]:

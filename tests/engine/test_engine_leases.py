@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from dfdgbench.leases import Lease
 from dfdgbench.errors import ArtifactError
+from dfdgbench.leases import Lease
 
 FOREIGN = "another-machine 17 4 0123abcd"
 

@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 
 from dfdgbench.engine.interrupt import Interrupted
-from dfdgbench.leases import Lease
 from dfdgbench.engine.progress import Progress
 from dfdgbench.engine.runfolder import RunFolder
 from dfdgbench.errors import ArtifactError, ConfigError
+from dfdgbench.leases import Lease
 
 CONFIG = {"run": {"seed": 0, "steps": 5}, "versions": {"torch": "2"}}
 

@@ -16,7 +16,6 @@ from dfdgbench.datasets.domains import ArrayDomain
 from dfdgbench.engine.artifacts import Store
 from dfdgbench.engine.config import Execution, RunConfig
 from dfdgbench.engine.execute import Engine
-from dfdgbench.files import read_json, write_json
 from dfdgbench.engine.problem import Problem
 from dfdgbench.engine.progress import Progress
 from dfdgbench.engine.runtime import Runtime
@@ -24,6 +23,7 @@ from dfdgbench.engine.snapshots import State
 from dfdgbench.engine.stage import Metrics, Stage
 from dfdgbench.engine.work import Work
 from dfdgbench.errors import MissingDataError
+from dfdgbench.files import read_json, write_json
 from dfdgbench.planning import make_problem, open_dataset
 from dfdgbench.settings import Read
 
