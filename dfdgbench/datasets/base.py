@@ -43,7 +43,7 @@ class Dataset(ABC):
         """Read what is needed to hand out domain ``index``. Raises ``DataError`` where it is missing or wrong."""
 
     @classmethod
-    def prepare(cls, staging: Path) -> None:
+    def prepare(cls, staging: Path) -> None:  # noqa: B027  (most archives need nothing)
         """Bring what the archives in ``metadata.sources`` held into ``metadata.layout``, within ``staging``.
 
         Called once after unpacking, before the result is moved into the data folder; a killed one is done anew from
