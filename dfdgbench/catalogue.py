@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Callable
 from importlib.metadata import entry_points
 from pathlib import Path
+
+from dfdgbench.cache import cache_folder
 
 Rows = list[dict[str, str]]
 _GROUPS = ("dfdgbench.algorithms", "dfdgbench.datasets", "dfdgbench.networks", "dfdgbench.launchers", "dfdgbench.rules")
@@ -15,7 +16,7 @@ _GROUPS = ("dfdgbench.algorithms", "dfdgbench.datasets", "dfdgbench.networks", "
 
 def catalogue() -> dict[str, Rows]:
     """What there is, by kind: algorithms, datasets, networks, launchers, rules, settings, tables."""
-    path = _folder() / f"catalogue-{_state()}.json"
+    path = cache_folder() / f"catalogue-{_state()}.json"
     try:
         cached: dict[str, Rows] = json.loads(path.read_text(encoding="utf-8"))
         return cached
@@ -33,11 +34,6 @@ def _keep(path: Path, made: dict[str, Rows]) -> None:
         write_bytes(path, json.dumps(made).encode())
     except (OSError, DfdgbenchError):
         return  # a cache that cannot be written is no cache
-
-
-def _folder() -> Path:
-    base = os.environ.get("DFDGBENCH_CACHE")
-    return Path(base) if base else Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "dfdgbench"
 
 
 def _state() -> str:
@@ -64,17 +60,24 @@ def _algorithms() -> Rows:
 def _datasets() -> Rows:
     from dfdgbench.datasets.base import DATASETS
 
-    return [
-        {
-            "name": name,
-            "domains": ", ".join(found.metadata.domains),
-            "images": str(sum(found.metadata.counts)) if found.metadata.counts else "-",
-            "classes": str(len(found.metadata.classes)),
-            "size": str(found.metadata.image_size),
-            "what": found.metadata.description,
-        }
-        for name, found in DATASETS.items()
-    ]
+    rows = []
+    for name, found in DATASETS.items():
+        metadata = found.metadata
+        height, width = metadata.shape
+        rows.append(
+            {
+                "name": name,
+                "task": metadata.task,
+                "domains": ", ".join(metadata.domains),
+                "classes": str(len(metadata.classes)),
+                "images": f"{sum(metadata.counts):,}" if metadata.counts else "-",
+                "size": f"{width}x{height}",
+                "protocols": ", ".join(metadata.protocols),
+                "licence": metadata.licence or "-",
+                "what": metadata.description,
+            }
+        )
+    return rows
 
 
 def _networks() -> Rows:

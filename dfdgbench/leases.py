@@ -21,9 +21,10 @@ from dfdgbench.files import explained
 
 
 def _started(pid: int) -> str:
-    """When process ``pid`` started, in the kernel's ticks; empty where that cannot be known."""
+    """When process ``pid`` started, in the kernel's ticks; empty where that cannot be known, or the process has ended."""
     with contextlib.suppress(OSError, IndexError):
-        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[19]
+        state, *rest = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
+        return "" if state in "ZX" else rest[18]  # a killed process stays listed until its parent has looked at it
     return ""
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 import sys
 from dataclasses import dataclass
 from functools import lru_cache
@@ -12,7 +11,9 @@ from typing import Any
 
 from dfdgbench import __version__
 from dfdgbench.algorithms.base import ALGORITHMS, Algorithm
-from dfdgbench.datasets.base import DATASETS, Dataset
+from dfdgbench.datasets.base import DATASETS, Dataset, Metadata
+from dfdgbench.datasets.feed.readers import DataPath, default_jobs
+from dfdgbench.datasets.feed.shapes import store_folders
 from dfdgbench.datasets.protocols import SplitOptions, get_protocol
 from dfdgbench.engine.artifacts import Store
 from dfdgbench.engine.config import Execution, RunConfig, record_args
@@ -21,7 +22,7 @@ from dfdgbench.engine.problem import Fingerprints, Problem, choose_domains
 from dfdgbench.engine.runfolder import RunFolder
 from dfdgbench.engine.runtime import Precision, Runtime, choose_device, device_model, set_threads
 from dfdgbench.engine.stage import PredictorStage, computed_with, every_stage, walk
-from dfdgbench.errors import ConfigError, DataError, DfdgbenchError
+from dfdgbench.errors import ConfigError, DataError, DfdgbenchError, listing
 from dfdgbench.hparams import Hparams, resolve
 from dfdgbench.networks.base import NetworkSpec, check_weights
 from dfdgbench.networks.base import resolve as resolve_network
@@ -115,6 +116,8 @@ class Plan:
         """Run it in ``folder``, or go on with it."""
         run = folder if isinstance(folder, RunFolder) else RunFolder(folder)
         self.require()
+        for notice in self.problem.dataset.notices:
+            log.warning("%s", notice)
         engine = self.engine()
         run.open(self.description(run.path, engine))
         engine.run(
@@ -132,11 +135,8 @@ def plan(config: RunConfig, execution: Execution | None = None) -> Plan:
     execution = execution or Execution()
     algorithm = ALGORITHMS.get(config.algorithm)
     dataset = open_dataset(config.dataset, config.data_dir)
+    _check_dataset(config, algorithm, dataset.metadata)
     problem = make_problem(config, execution, dataset)
-    if config.task == "domain_adaptation" and not config.uda_holdout_fraction:
-        raise ConfigError(
-            "--task domain_adaptation needs unlabelled target images. Type --uda-holdout-fraction 0.5, say."
-        )
     hparams = resolve(
         algorithm.Hparams,
         algorithm.name,
@@ -159,6 +159,31 @@ def plan(config: RunConfig, execution: Execution | None = None) -> Plan:
     return Plan(config, execution, problem, algorithm, hparams, last)
 
 
+def _check_dataset(config: RunConfig, algorithm: type[Algorithm], metadata: Metadata) -> None:
+    """What of a config its dataset cannot give."""
+    if metadata.task not in algorithm.tasks:
+        raise ConfigError(
+            f"{config.algorithm} is for {listing(algorithm.tasks)}, and {metadata.name} is a dataset for {metadata.task}. "
+            "See `dfdgbench list datasets` and `dfdgbench list algorithms`."
+        )
+    if metadata.channels not in algorithm.channels:
+        raise ConfigError(
+            f"{config.algorithm} works on images of {' or '.join(map(str, algorithm.channels))} channels; those of "
+            f"{metadata.name} have {metadata.channels}. Choose another --dataset or --algorithm."
+        )
+    if config.protocol is not None and config.protocol not in metadata.protocols:
+        get_protocol(config.protocol)  # a name that no protocol has is told first
+        raise ConfigError(
+            f"{metadata.name} has no splits for the protocol '{config.protocol}'. Its protocols: {listing(metadata.protocols)}."
+        )
+    needs_uda = config.task == "domain_adaptation" and (config.protocol or metadata.protocol) == "domainbed"
+    if needs_uda and not config.uda_holdout_fraction and not config.transductive:
+        raise ConfigError(
+            "--task domain_adaptation needs unlabelled target images. Type --uda-holdout-fraction 0.5, say, or --transductive "
+            "to adapt to the test images themselves."
+        )
+
+
 def make_problem(config: RunConfig, execution: Execution, dataset: Dataset) -> Problem:
     """The problem that a config names."""
     metadata = dataset.metadata
@@ -169,14 +194,14 @@ def make_problem(config: RunConfig, execution: Execution, dataset: Dataset) -> P
         num_classes=len(metadata.classes),
         weights=config.weights,
         image_size=size,
+        channels=metadata.channels,
     )
-    workers = execution.workers
-    if workers is None:
-        workers = 0 if choose_device(execution.device).type == "cpu" else min(8, os.cpu_count() or 1)
     return Problem(
         dataset=dataset,
         protocol=get_protocol(config.protocol or metadata.protocol),
-        options=SplitOptions(config.trial_seed, config.holdout_fraction, config.uda_holdout_fraction),
+        options=SplitOptions(
+            config.trial_seed, config.holdout_fraction, config.uda_holdout_fraction, config.transductive
+        ),
         task=Classification(),
         sources=sources,
         targets=targets,
@@ -185,7 +210,21 @@ def make_problem(config: RunConfig, execution: Execution, dataset: Dataset) -> P
         seed=config.seed,
         steps=config.steps,
         checkpoint_freq=config.checkpoint_freq,
-        workers=workers,
+        data_path=data_path(config, execution, dataset),
+        val_augment=config.val_augment,
+    )
+
+
+def data_path(config: RunConfig, execution: Execution, dataset: Dataset) -> DataPath:
+    """How images are read: stores lie with the data, or in the user's cache folder where that cannot be written."""
+    on_gpu = choose_device(execution.device).type != "cpu"
+    jobs = default_jobs()
+    return DataPath(
+        kind=config.data_path,
+        stores=store_folders(dataset, execution.store_dir),
+        workers=(min(8, jobs) if on_gpu else 0) if execution.workers is None else execution.workers,
+        jobs=jobs,
+        threads=min(8, jobs) if on_gpu else execution.threads or 1,
     )
 
 

@@ -152,6 +152,8 @@ class SplitRoles(Protocol):
 
     def use(self, split: str) -> str: ...
 
+    def lent(self, read: Read) -> bool: ...
+
     def domain_name(self, domain: int) -> str: ...
 
 
@@ -181,7 +183,7 @@ def _check_owner(stage: StageAccess, problem: SplitRoles) -> None:
 def _check_user(stage: StageAccess, setting: Setting, problem: SplitRoles) -> None:
     for read in stage.reads:
         role = problem.role(read.domain)
-        use = problem.use(read.split)
+        use = "uda" if problem.lent(read) else problem.use(read.split)
         allowed = any(
             grant.role == role and grant.use == use and (grant.labelled or not read.labelled) for grant in setting.reads
         )

@@ -110,6 +110,64 @@ def test_an_unknown_name_is_told_with_near_names_whatever_their_case() -> None:
         animals().get("cat")
 
 
+# Schemes --------------------------------------------------------------------------------------------------------------
+
+
+def kennel(rest: str) -> type[Animal]:
+    """A new animal, called after what follows the colon."""
+    return type(rest or "nobody", (Animal,), {})
+
+
+def test_a_scheme_makes_a_component_of_what_follows_the_colon() -> None:
+    found = animals()
+    assert found.scheme("kennel", "kennel:NAME for any dog")(kennel) is kennel
+    made = found.get("kennel:Rex:the:second")
+    assert issubclass(made, Animal)
+    assert made.__name__ == "Rex:the:second"
+    assert found.get("kennel:").__name__ == "nobody"
+    assert found.get("kennel:Rex") is not found.get("kennel:Rex"), "made anew, and not kept"
+    assert (found.names(), "kennel:Rex" in found, found.forms()) == ([], False, ["kennel:NAME for any dog"])
+
+
+def test_a_registered_name_comes_before_a_scheme() -> None:
+    found = animals()
+    found.scheme("kennel", "kennel:NAME")(kennel)
+    found.add("kennel:Cat", Cat)
+    assert found.get("kennel:Cat") is Cat
+
+
+def test_what_a_scheme_makes_is_checked() -> None:
+    found = animals()
+    found.scheme("number", "number:N")(int)  # type: ignore[arg-type]
+    with pytest.raises(ConfigError, match=r"animal 'number:3' is 3; it must be a class derived"):
+        found.get("number:3")
+
+
+def test_a_scheme_taken_by_another_function_is_refused() -> None:
+    found = animals()
+    found.scheme("kennel", "kennel:NAME")(kennel)
+    found.scheme("kennel", "kennel:NAME")(kennel)
+    with pytest.raises(ConfigError, match=r"animal name 'kennel:' is registered twice: .*test_registry.py:\d+ and"):
+        found.scheme("kennel", "kennel:NAME")(animals)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("name", ["Rex", "kennel", "nowhere:Dog"])
+def test_an_unknown_name_is_told_of_the_schemes(name: str) -> None:
+    found = animals()
+    found.scheme("kennel", "kennel:NAME for any dog")(kennel)
+    with pytest.raises(UnknownNameError, match=rf"no animal '{name}'.* Or type kennel:NAME for any dog\."):
+        found.get(name)
+
+
+def test_a_module_that_registers_a_scheme_alone_is_imported(modules: Write) -> None:
+    source = (
+        "import these_tests\n\n\n@these_tests.ZOO.scheme('any', 'any:NAME')\ndef make(rest): return these_tests.Cat\n"
+    )
+    modules({"schemes/__init__": "", "schemes/any": source})
+    sys.modules["these_tests"].ZOO = found = animals("schemes")  # type: ignore[attr-defined]
+    assert found.get("any:thing") is Cat
+
+
 # Classes given by path -----------------------------------------------------------------------------------------------
 
 

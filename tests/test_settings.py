@@ -15,11 +15,16 @@ from dfdgbench.settings import Read, Released, Role, Setting, Side, check_access
 class Roles:
     """Domains a and b are sources, c is held out, d is neither; splits are named as DomainBed's."""
 
+    transductive = False
+
     def role(self, domain: int) -> Role | None:
         return ("source", "source", "target", None)[domain]  # type: ignore[return-value]
 
     def use(self, split: str) -> str:
         return {"in": "train", "out": "validation", "uda": "uda"}.get(split, "test")
+
+    def lent(self, read: Read) -> bool:
+        return self.transductive and read == Read(2, "in", labelled=False)
 
     def domain_name(self, domain: int) -> str:
         return "abcd"[domain]
@@ -140,3 +145,18 @@ def test_a_stage_that_reaches_around_its_declaration_is_stopped(tmp_path) -> Non
         with pytest.raises(AccessError, match="opens the split 'in' of the domain '0' without having declared it"):
             problem.split(0, "in")
     assert len(problem.split(0, "in")) == 13
+
+
+@pytest.mark.parametrize("setting", EVERY, ids=lambda setting: setting.name)
+def test_test_images_are_lent_without_labels_only_where_asked_for(setting: Setting) -> None:
+    unlabelled, lending = Read(2, "in", labelled=False), Roles()
+    lending.transductive = True
+    with pytest.raises(AccessError):
+        check_access([Stage("adapt", (unlabelled,))], setting, Roles())
+    with pytest.raises(AccessError):
+        check_access([Stage("adapt", (TARGET,))], setting, lending)
+    if UDA in GRANTED[setting]:
+        check_access([Stage("adapt", (unlabelled,))], setting, lending)
+    else:
+        with pytest.raises(AccessError):
+            check_access([Stage("adapt", (unlabelled,))], setting, lending)

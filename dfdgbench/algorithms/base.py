@@ -35,6 +35,8 @@ class Algorithm(ABC):
         name, setting, paper: given to ``register``.
         Hparams: its hyper-parameters.
         presets: named sets of overrides, by dotted name.
+        tasks: what kinds of dataset it is for.
+        channels: the numbers of image channels it can be used with.
         oracle: whether the method itself is chosen by held-out labels, which every table marks.
         tiny: overrides with which a run takes seconds, for the contract (``dfdgbench check``).
     """
@@ -44,6 +46,8 @@ class Algorithm(ABC):
     paper: ClassVar[Paper]
     Hparams: ClassVar[type[Hparams]] = Hparams
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
+    tasks: ClassVar[tuple[str, ...]] = ("classification",)
+    channels: ClassVar[tuple[int, ...]] = (1, 2, 3)
     oracle: ClassVar[bool] = False
     tiny: ClassVar[Mapping[str, Any]] = {}
 

@@ -27,6 +27,8 @@ class DEKAN(DataFree):
     (Digits) which the paper does not state; epsilon, steps and image counts are not in the paper either.
     """
 
+    channels = (3,)
+
     Hparams = FusionHparams
 
     @classmethod

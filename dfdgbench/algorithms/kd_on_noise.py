@@ -22,6 +22,8 @@ class KDOnNoise(DataFree):
     What a student learns from images that carry nothing of any domain is what inversion has to beat.
     """
 
+    channels = (3,)
+
     class Hparams(TeacherHparams):
         noise: NoiseImages = group(NoiseImages, doc="the images")
         distillation: Distillation = group(Distillation, doc="the student")

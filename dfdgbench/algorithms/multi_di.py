@@ -19,6 +19,8 @@ class MultiDI(DataFree):
     It takes as many steps as DEKAN does, unless ``distillation.match`` is "epochs".
     """
 
+    channels = (3,)
+
     Hparams = SynthesisHparams
 
     @classmethod
@@ -39,6 +41,8 @@ class MultiDIMatched(DataFree):
     It tells whether DEKAN's gain is the fused images or just more images. ``inversion.images`` means what it means for
     DEKAN, so each teacher is inverted into I times as many.
     """
+
+    channels = (3,)
 
     Hparams = SynthesisHparams
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import textwrap
 from typing import Any
 
 from dfdgbench.cli.output import say, say_table
@@ -13,8 +14,11 @@ EXAMPLES = """\
 examples:
   dfdgbench list algorithms
   dfdgbench list datasets
+  dfdgbench list datasets PACS
   dfdgbench list hparams DEKAN
   dfdgbench list presets DEKAN"""
+
+WIDTHS = {"domains": 30, "protocols": 12, "licence": 26}
 
 
 def add(commands: Any) -> None:
@@ -27,19 +31,43 @@ def add(commands: Any) -> None:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("kind", choices=KINDS, metavar="KIND", help=", ".join(KINDS))
-    parser.add_argument("name", nargs="?", metavar="ALGORITHM", help="for hparams and presets")
+    parser.add_argument(
+        "name", nargs="?", metavar="NAME", help="an algorithm, for hparams and presets; a dataset, for all about it"
+    )
     parser.add_argument("--json", action="store_true", help="for programs")
     parser.set_defaults(run=run)
 
 
 def run(options: argparse.Namespace) -> int:
-    """Print one kind."""
+    """Print one kind, or one dataset."""
+    if options.kind == "datasets" and options.name is not None:
+        from dfdgbench.cli.list_dataset import show
+
+        show(options.name, options.json)
+        return 0
     rows = _rows(options)
     if options.json:
         say(json.dumps(rows, indent=2))
-    else:
-        say_table(rows, empty=f"none: {options.name} has no {options.kind}" if options.name else "none")
+        return 0
+    shown = [_fitted(row) for row in rows] if options.kind == "datasets" else rows
+    say_table(shown, empty=f"none: {options.name} has no {options.kind}" if options.name else "none")
+    if options.kind == "datasets":
+        _say_forms()
     return 0
+
+
+def _fitted(row: dict[str, str]) -> dict[str, str]:
+    """A dataset's row for a terminal: long cells wrapped, the description left to the dataset's own page."""
+    return {name: textwrap.fill(text, WIDTHS.get(name, 40)) for name, text in row.items() if name != "what"}
+
+
+def _say_forms() -> None:
+    from dfdgbench.datasets.base import DATASETS
+
+    say()
+    for form in DATASETS.forms():
+        say(f"Or {form}.")
+    say("All about one: dfdgbench list datasets NAME. Which are here: dfdgbench data status")
 
 
 def _rows(options: argparse.Namespace) -> list[dict[str, str]]:
@@ -47,6 +75,10 @@ def _rows(options: argparse.Namespace) -> list[dict[str, str]]:
     from dfdgbench.errors import ConfigError
 
     if options.kind not in ("hparams", "presets"):
+        if options.name is not None:
+            raise ConfigError(
+                f"`list {options.kind}` takes no name; '{options.name}' was given. Names go with datasets, hparams and presets."
+            )
         return catalogue()[options.kind]
     if options.name is None:
         raise ConfigError(f"Of which algorithm? Type for example: dfdgbench list {options.kind} DEKAN")

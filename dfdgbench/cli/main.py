@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import io
 import os
 import sys
 from collections.abc import Sequence
@@ -68,6 +69,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit code: 0, 1 (it could not be done), 2 (wrong usage), 128 + n (stopped by a signal)."""
     if os.getcwd() not in sys.path:
         sys.path.append(os.getcwd())  # where a person's own `module:Class` lies; last, so that it hides nothing
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # names of files need not be UTF-8, nor terminals
     parser = make_parser()
     options = parser.parse_args(with_dashes(sys.argv[1:] if arguments is None else arguments))
     if options.command is None:

@@ -57,6 +57,14 @@ def add_method(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--channels-last", action="store_true", default=None, help="memory format of images and convolutions"
     )
+    group.add_argument(
+        "--data-path",
+        choices=["fast", "exact"],
+        help="fast keeps decoded images; exact crops from the files each time, as DomainBed does; default fast",
+    )
+    group.add_argument(
+        "--val-augment", action="store_true", default=None, help="evaluate source domains augmented, as DomainBed does"
+    )
     group.add_argument("--compile", action="store_true", default=None, help="torch.compile the networks")
 
 
@@ -65,7 +73,12 @@ def add_execution(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("execution")
     group.add_argument("--device", default="auto", help="auto (a GPU where there is one), cpu, cuda, cuda:N")
     group.add_argument("--threads", type=int, metavar="N", help="CPU threads; default 1 on a CPU")
-    group.add_argument("--workers", type=int, metavar="N", help="processes that make batches; default 0 on a CPU")
+    group.add_argument(
+        "--workers", type=int, metavar="N", help="processes that decode on the exact path; default 0 on a CPU"
+    )
+    group.add_argument(
+        "--store-dir", type=folder, metavar="DIR", help="where decoded images are kept; default: with the data"
+    )
     group.add_argument(
         "--artifacts",
         type=folder,
@@ -80,7 +93,19 @@ def add_execution(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--save-model-every-checkpoint", action="store_true", help="keep the weights of every record")
 
 
-METHOD = ("network", "weights", "image_size", "preset", "steps", "checkpoint_freq", "dtype", "channels_last", "compile")
+METHOD = (
+    "network",
+    "weights",
+    "image_size",
+    "preset",
+    "steps",
+    "checkpoint_freq",
+    "dtype",
+    "channels_last",
+    "compile",
+    "data_path",
+    "val_augment",
+)
 
 
 def method_options(options: argparse.Namespace) -> dict[str, Any]:
@@ -129,6 +154,7 @@ def execution(options: argparse.Namespace) -> Execution:
             device=options.device,
             threads=options.threads,
             workers=options.workers,
+            store_dir=options.store_dir,
             artifacts=options.artifacts,
             checkpoint_every=options.checkpoint_every,
             skip_model_save=options.skip_model_save,

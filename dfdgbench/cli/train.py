@@ -38,12 +38,15 @@ def add(commands: Any) -> None:
         "--test-envs", type=env, nargs="+", default=[0], metavar="ENV", help="held-out domains, by number or name"
     )
     group.add_argument("--train-envs", type=env, nargs="+", metavar="ENV", help="source domains; default: all others")
-    group.add_argument("--protocol", metavar="NAME", help="how domains are split: domainbed, official, authors")
+    group.add_argument("--protocol", metavar="NAME", help="how domains are split; default: the dataset's own")
     group.add_argument(
         "--holdout-fraction", type=float, default=0.2, metavar="F", help="share of each domain's out split"
     )
     group.add_argument(
         "--uda-holdout-fraction", type=float, default=0.0, metavar="F", help="share kept for unlabelled adaptation"
+    )
+    group.add_argument(
+        "--transductive", action="store_true", help="unlabelled adaptation reads the test images; tables mark it"
     )
     group.add_argument(
         "--task", choices=["domain_generalization", "domain_adaptation"], default="domain_generalization"
@@ -69,6 +72,7 @@ PROBLEM = (
     "protocol",
     "holdout_fraction",
     "uda_holdout_fraction",
+    "transductive",
     "task",
     "trial_seed",
     "hparams_seed",

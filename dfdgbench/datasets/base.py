@@ -33,6 +33,7 @@ class Dataset(ABC):
     """
 
     metadata: ClassVar[Metadata]
+    notices: ClassVar[tuple[str, ...]] = ()  # what a person should know before training on it, in sentences
 
     def __init__(self, data_dir: str | Path | None = None) -> None:
         self.data_dir = Path(data_dir).expanduser() if data_dir is not None else None
@@ -42,13 +43,27 @@ class Dataset(ABC):
     def open(self, index: int) -> Domain:
         """Read what is needed to hand out domain ``index``. Raises ``DataError`` where it is missing or wrong."""
 
-    @classmethod
-    def prepare(cls, staging: Path) -> None:  # noqa: B027  (most archives need nothing)
+    @classmethod  # noqa: B027  (most archives need nothing)
+    def prepare(cls, staging: Path) -> None:
         """Bring what the archives in ``metadata.sources`` held into ``metadata.layout``, within ``staging``.
 
         Called once after unpacking, before the result is moved into the data folder; a killed one is done anew from
-        freshly unpacked archives.
+        freshly unpacked archives. Whatever it leaves in ``staging`` lands in the data folder, so it removes what belongs to
+        nobody. It moves and removes plain files, and never writes into one: it may be a link to a file of the user's.
         """
+
+    @classmethod
+    def build(cls, data_dir: Path) -> list[str]:
+        """Make what is derived from other data below ``data_dir``, and say in one sentence each what was made.
+
+        `dfdgbench data download` calls it twice: on the data folder before anything is fetched, so that what is there may
+        do, and after ``prepare`` on the staging folder. It makes nothing that is there already, and no half of a file.
+
+        Raises:
+            MissingDataError: what it would be made of is not there.
+            DataError: that is there, and incomplete or damaged.
+        """
+        return []
 
     @classmethod
     def strays(cls, data_dir: Path) -> list[str]:
@@ -71,6 +86,11 @@ class Dataset(ABC):
                 )
             self._open[index] = domain
         return self._open[index]
+
+    @property
+    def home(self) -> Path | None:
+        """The folder that the data lies in, beside which what is made of it may be kept; None for data in memory."""
+        return self.data_dir if self.metadata.needs_data_dir else None
 
     def root(self) -> Path:
         """``data_dir``, or the error that says which flag gives it."""

@@ -7,7 +7,9 @@ import hashlib
 import os
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
+from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +18,9 @@ from PIL import Image
 from dfdgbench.datasets.disk.decode import read_rgb
 from dfdgbench.datasets.disk.scan import class_folders, images_below
 from dfdgbench.errors import DataError
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 Labels = NDArray[np.int64]
 Keys = NDArray[np.int64]
@@ -90,19 +95,27 @@ class FolderDomain(Domain):
         """The file of image ``index``."""
         return os.path.join(self.root, self.files[index])
 
+    def part(self, keys: Keys) -> Self:
+        """These images alone, as a domain of its own: little to send to another process."""
+        made = copy.copy(self)
+        made.__dict__.pop("files_digest", None)
+        made.files, made.labels, made.parts = [self.files[key] for key in keys.tolist()], self.labels[keys], {}
+        return made
+
     def image(self, index: int) -> Image.Image:
         return read_rgb(self.path(index))
+
+    @cached_property
+    def files_digest(self) -> str:
+        """SHA-256 of every image file's path below the folder and size; the labels do not matter."""
+        return _digest(self.root, self.files)
 
     def fingerprint(self) -> str:
         """SHA-256 of every file's path below the folder, size and label.
 
         A file replaced by another of the same size is not noticed; a cut one is. ``data verify`` reads contents.
         """
-        digest = hashlib.sha256()
-        for file, label in zip(self.files, self.labels.tolist(), strict=True):
-            size = os.stat(os.path.join(self.root, file)).st_size
-            digest.update(os.fsencode(file) + f"\t{size}\t{label}\n".encode())
-        return digest.hexdigest()
+        return hashlib.sha256(self.files_digest.encode() + self.labels.tobytes()).hexdigest()
 
 
 class MaskedDomain(FolderDomain):
@@ -124,21 +137,30 @@ class MaskedDomain(FolderDomain):
         parts: dict[str, Keys] | None = None,
     ) -> None:
         super().__init__(name, root, files, np.full(len(files), -1, dtype=np.int64), parts)
-        self.masks, self._read_mask = list(masks), read_mask
+        self.masks, self.read_mask = list(masks), read_mask
+
+    def part(self, keys: Keys) -> Self:
+        made = super().part(keys)
+        made.masks = [self.masks[key] for key in keys.tolist()]
+        return made
 
     def mask(self, index: int) -> Mask:
         """Class indices uint8 [H, W] of image ``index``, 255 for pixels of no class."""
         if not self.masks[index]:
             raise DataError(f"The image {self.path(index)} of domain '{self.name}' has no mask: it is unlabelled.")
-        return self._read_mask(os.path.join(self.root, self.masks[index]))
+        return self.read_mask(os.path.join(self.root, self.masks[index]))
 
     def fingerprint(self) -> str:
         """As of the images, and SHA-256 of every mask's path and size."""
-        digest = hashlib.sha256(super().fingerprint().encode())
-        for file in self.masks:
-            size = os.stat(os.path.join(self.root, file)).st_size if file else 0
-            digest.update(os.fsencode(file) + f"\t{size}\n".encode())
-        return digest.hexdigest()
+        return hashlib.sha256((super().fingerprint() + _digest(self.root, self.masks)).encode()).hexdigest()
+
+
+def _digest(root: Path, files: Sequence[str]) -> str:
+    digest = hashlib.sha256()
+    for file in files:
+        size = os.stat(os.path.join(root, file)).st_size if file else 0
+        digest.update(os.fsencode(file) + f"\t{size}\n".encode())
+    return digest.hexdigest()
 
 
 def unlabelled(domain: Domain) -> Domain:

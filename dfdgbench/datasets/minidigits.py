@@ -29,6 +29,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageChops, ImageDraw, ImageFilter, ImageFont
 
+from dfdgbench.cache import cache_folder
 from dfdgbench.datasets.base import DATASETS, Dataset, Domain, Labels, Metadata
 from dfdgbench.datasets.domains import ArrayDomain
 from dfdgbench.seeds import seed_hash
@@ -262,10 +263,8 @@ def render(name: str) -> Pixels:
 
 def cache_file() -> Path:
     """Where rendered images are kept: one file for a recipe and the versions of the packages that rendered it."""
-    root = os.environ.get("DFDGBENCH_CACHE") or os.environ.get("XDG_CACHE_HOME")
-    folder = Path(root).expanduser() if root else Path.home() / ".cache"
     versions = hashlib.sha256(" ".join(f"{name}={version(name)}" for name in PACKAGES).encode()).hexdigest()[:8]
-    return folder / "dfdgbench" / f"minidigits-{VERSION}-{versions}.npz"
+    return cache_folder() / f"minidigits-{VERSION}-{versions}.npz"
 
 
 def read_cache(path: Path, name: str) -> Pixels | None:

@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
-from dfdgbench.datasets.base import DATASETS, Dataset, Keys, Metadata
+from dfdgbench.datasets.base import DATASETS, Dataset, Keys, Metadata, Source
+from dfdgbench.datasets.disk.lists import Lists, read_parts, refuse_overlap
+from dfdgbench.datasets.disk.staging import bring
 from dfdgbench.datasets.domains import FolderDomain, folder_domain
-from dfdgbench.errors import DataError, listing
 
-LIST_FOLDERS = ("", "splits")
-LIST_NAMES = {"train": "train", "val": "crossval", "test": "test"}
-WRONG_LABELS = 0.01
+LISTS = Lists(
+    names={
+        "train": "{domain}_train_kfold.txt",
+        "val": "{domain}_crossval_kfold.txt",
+        "test": "{domain}_test_kfold.txt",
+    },
+    numbers=range(1, 8),
+    needed=("train", "val"),
+    folders=("", "splits"),
+)
 
 
 @DATASETS.register("PACS")
@@ -41,6 +48,16 @@ class PACS(Dataset):
         citation="Li et al. 2017, Deeper, broader and artier domain generalization, arXiv:1710.03077",
         homepage="https://domaingeneralization.github.io/",
         layout="PACS/{art_painting,cartoon,photo,sketch}/{dog,elephant,...}/IMAGE",
+        sources=(
+            Source(
+                file="PACS.zip",
+                # DomainBed's, and the same images in a public repository.
+                urls=(
+                    "drive:1JFr8f805nMUelQWWmfnJR3y4_SYoN5Pd",
+                    "https://github.com/MachineLearning2020/Homework3-PACS/archive/refs/heads/master.zip",
+                ),
+            ),
+        ),
     )
 
     def open(self, index: int) -> FolderDomain:
@@ -49,55 +66,19 @@ class PACS(Dataset):
         domain.parts = official_parts(folder.parent, domain)
         return domain
 
+    @classmethod
+    def prepare(cls, staging: Path) -> None:
+        bring(staging, cls.metadata.folder, cls.metadata.domains)
+
 
 def official_parts(root: Path, domain: FolderDomain) -> dict[str, Keys]:
     """The parts train, val and test of ``domain`` by the official lists, or nothing where there are none.
 
-    Without a test list, test is the whole domain.
-
-    Raises:
-        DataError: a list is unreadable, names an image that is not there, or lacks its counterpart.
+    Without a test list, test is the whole domain. Raises ``DataError`` as :func:`read_parts`, and where train and val
+    share an image.
     """
-    lists = {part: _find(root, f"{domain.name}_{word}_kfold.txt") for part, word in LIST_NAMES.items()}
-    if not any(lists.values()):
-        return {}
-    positions = {f"{domain.name}/{file}": key for key, file in enumerate(domain.files)}
-    parts = {part: read_list(path, domain, positions) for part, path in lists.items() if path is not None}
-    parts.setdefault("test", np.arange(len(domain), dtype=np.int64))
-    missing = [f"{domain.name}_{LIST_NAMES[part]}_kfold.txt" for part in LIST_NAMES if part not in parts]
-    if missing:
-        raise DataError(f"Official lists in {root}: {listing(missing)} is missing. Add it, or remove the other lists.")
-    if np.intersect1d(parts["train"], parts["val"]).size:
-        raise DataError(f"The train and crossval lists of '{domain.name}' in {root} overlap. Download them again.")
+    parts = read_parts(root, domain, LISTS)
+    if parts:
+        refuse_overlap(root, domain, parts, "train", "val")
+        parts.setdefault("test", np.arange(len(domain), dtype=np.int64))
     return parts
-
-
-def read_list(path: Path, domain: FolderDomain, positions: dict[str, int]) -> Keys:
-    """Indices into ``domain`` of the images in a list, whose lines are ``domain/class/file label`` with label from 1.
-
-    Classes are those of the folders; the list's labels only tell whether the list belongs to them, and one in a
-    hundred may differ, so that a single doubtful entry does not shut out the rest.
-    """
-    try:
-        rows = [line.rsplit(maxsplit=1) for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
-        files, labels = [file for file, _ in rows], np.array([int(label) for _, label in rows], dtype=np.int64)
-    except (OSError, ValueError) as error:
-        raise DataError(f"The list {path} does not hold lines 'path label' ({error}). Download it again.") from error
-    if not files:
-        raise DataError(f"The list {path} is empty. Download it again.")
-    absent = [file for file in files if file not in positions]
-    if absent:
-        raise DataError(f"{len(absent)} of the {len(files)} images in {path} do not exist: {listing(absent, 3)}.")
-    keys = np.array([positions[file] for file in files], dtype=np.int64)
-    different = int((domain.labels[keys] != labels - 1).sum())
-    if different > WRONG_LABELS * len(keys):
-        raise DataError(
-            f"The list {path} gives {different} of {len(keys)} images another class than their folder. "
-            "Labels count from 1 in the order of the class names. Download the list again."
-        )
-    return keys
-
-
-def _find(root: Path, name: str, folders: Sequence[str] = LIST_FOLDERS) -> Path | None:
-    found = (root / folder / name for folder in folders)
-    return next((path for path in found if path.is_file()), None)

@@ -2,7 +2,8 @@
 
 ``domainbed`` is DomainBed's: every domain is cut into ``in`` (80 %) and ``out`` (20 %), a held-out domain is tested on
 its *in* split, and its *out* split is what an oracle may look at. ``official`` uses the parts a dataset was published
-with, ``authors`` what the authors of a paper did instead.
+with, ``authors`` what the authors of a paper did instead; ``adaptation`` adapts to unlabelled images of a target and
+tests on others.
 """
 
 from __future__ import annotations
@@ -21,11 +22,15 @@ from dfdgbench.seeds import seed_hash
 
 @dataclass(frozen=True)
 class SplitOptions:
-    """What decides how domains are cut: DomainBed's ``trial_seed`` and fractions."""
+    """What decides how domains are cut: DomainBed's ``trial_seed`` and fractions.
+
+    ``transductive``: unlabelled adaptation reads the very images that it is tested on.
+    """
 
     trial_seed: int = 0
     holdout_fraction: float = 0.2
     uda_holdout_fraction: float = 0.0
+    transductive: bool = False
 
     def __post_init__(self) -> None:
         for name in ("holdout_fraction", "uda_holdout_fraction"):
@@ -56,6 +61,10 @@ class Protocol(ABC):
         """The splits that :meth:`split` would name, known without data."""
         return tuple(dict.fromkeys((self.train, self.validation, self.test)))
 
+    def adaptation(self, options: SplitOptions) -> str:
+        """The split of a held-out domain that unlabelled adaptation reads."""
+        return self.test if options.transductive else "uda"
+
 
 def shuffled(length: int, seed: int) -> Keys:
     """DomainBed's order of ``range(length)``: the legacy generator, stable across NumPy versions."""
@@ -85,7 +94,10 @@ class DomainBedProtocol(Protocol):
 
 
 class OfficialProtocol(Protocol):
-    """The parts a dataset was published with: sources train on ``train`` (a tenth kept as ``val``), targets on ``test``."""
+    """The parts a dataset was published with: sources train on ``train`` (a tenth kept as ``val``), targets on ``test``.
+
+    Unlabelled adaptation reads a target's ``train`` part, where that shares no image with ``test`` (in PACS it does).
+    """
 
     name, train, validation, test = "official", "train", "val", "test"
 
@@ -95,12 +107,15 @@ class OfficialProtocol(Protocol):
                 f"The domain '{domain.name}' was published without train and test parts, which the protocol 'official' "
                 "needs. Type --protocol domainbed."
             )
-        if "val" in domain.parts:
-            return dict(domain.parts)
-        train = domain.parts["train"]
-        order = shuffled(len(train), seed_hash(options.trial_seed, index))
-        held = int(len(train) * 0.1)
-        return {"train": train[order[held:]], "val": train[order[:held]], "test": domain.parts["test"]}
+        splits = dict(domain.parts)
+        train, test = splits["train"], splits["test"]
+        if "val" not in splits:
+            order = shuffled(len(train), seed_hash(options.trial_seed, index))
+            held = len(train) - int(len(train) * 0.9)
+            splits |= {"train": train[order[held:]], "val": train[order[:held]]}
+        if held_out and "uda" not in splits and not np.intersect1d(train, test).size:
+            splits["uda"] = train
+        return splits
 
 
 class AuthorsProtocol(Protocol):
@@ -117,8 +132,30 @@ class AuthorsProtocol(Protocol):
         return {"train": order[:train], "val": order[train:], "all": np.arange(len(domain), dtype=np.int64)}
 
 
+class AdaptationProtocol(Protocol):
+    """A domain's parts as they are: sources train on ``train``, targets are adapted to on ``uda`` and tested on ``test``.
+
+    A record holds ``val`` of the sources and ``test`` of the targets alone: to score a source's tens of thousands of
+    training images each time would take longer than to train.
+    """
+
+    name, train, validation, test = "adaptation", "train", "val", "test"
+
+    def split(self, domain: Domain, index: int, held_out: bool, options: SplitOptions) -> Mapping[str, Keys]:
+        if not domain.parts:
+            raise DataError(
+                f"The domain '{domain.name}' has no parts (train, val, uda, test), which the protocol 'adaptation' needs. "
+                "Type --protocol domainbed."
+            )
+        return {name: keys for name, keys in domain.parts.items() if len(keys)}
+
+    def names(self, held_out: bool, options: SplitOptions) -> tuple[str, ...]:
+        return (self.test,) if held_out else (self.validation,)
+
+
 PROTOCOLS: dict[str, Protocol] = {
-    protocol.name: protocol for protocol in (DomainBedProtocol(), OfficialProtocol(), AuthorsProtocol())
+    protocol.name: protocol
+    for protocol in (DomainBedProtocol(), OfficialProtocol(), AuthorsProtocol(), AdaptationProtocol())
 }
 
 

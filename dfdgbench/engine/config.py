@@ -15,6 +15,8 @@ from dfdgbench.hparams import flatten
 from dfdgbench.seeds import seed_hash
 
 Env = int | str
+_LATER = ("data_path", "val_augment", "transductive")
+"""Options that came after the first release: at their defaults they leave the names of earlier runs as they were."""
 
 
 class RunConfig(BaseModel):
@@ -43,6 +45,9 @@ class RunConfig(BaseModel):
     checkpoint_freq: int | None = Field(default=None, ge=0, description="0: one record, at the end")
     holdout_fraction: float = 0.2
     uda_holdout_fraction: float = 0.0
+    transductive: bool = Field(default=False, description="unlabelled adaptation reads the test split itself")
+    data_path: Literal["fast", "exact"] = Field(default="fast", description="stored images, or the files each time")
+    val_augment: bool = Field(default=False, description="augment source domains' images in evaluation, as DomainBed")
     task: Literal["domain_generalization", "domain_adaptation"] = "domain_generalization"
     dtype: Literal["float32", "bfloat16"] = "float32"
     channels_last: bool = False
@@ -63,6 +68,9 @@ class RunConfig(BaseModel):
     def identity(self) -> dict[str, Any]:
         """What makes this run different from others, in JSON."""
         content = self.model_dump(exclude={"data_dir"})
+        for name in _LATER:
+            if content[name] == type(self).model_fields[name].default:
+                del content[name]
         content["hparams"] = dict(sorted(flatten(self.hparams).items()))
         return content
 
@@ -72,7 +80,7 @@ class RunConfig(BaseModel):
         envs = "+".join(map(str, self.test_envs))
         parts = [
             self.algorithm.split(":")[-1],
-            self.dataset.split("/")[-1],
+            re.split("[/:]", self.dataset.rstrip("/"))[-1],  # also of folder:PATH
             f"env{envs}",
             f"t{self.trial_seed}",
             f"h{self.hparams_seed}",
@@ -98,7 +106,8 @@ class Execution(BaseModel):
 
     device: str = "auto"
     threads: int | None = Field(default=None, gt=0)
-    workers: int | None = Field(default=None, ge=0, description="processes that make batches; None: 0 on a CPU")
+    workers: int | None = Field(default=None, ge=0, description="processes on the exact path; None: 0 on a CPU")
+    store_dir: Path | None = Field(default=None, description="where decoded images are kept; None: with the data")
     artifacts: Path = Path("artifacts")
     checkpoint_every: float = Field(default=60.0, ge=0, description="seconds between snapshots")
     skip_model_save: bool = False

@@ -4,43 +4,59 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 import torch
 from torch import nn
 
-from dfdgbench.datasets.feed import Split, evaluation_batches
+from dfdgbench.datasets.feed.augment import BatchAugment
+from dfdgbench.datasets.feed.readers import Reader
+from dfdgbench.datasets.feed.split import Split
+from dfdgbench.datasets.feed.training import domainbed_augmentation, evaluation_batches
 from dfdgbench.engine.problem import Problem
 from dfdgbench.engine.runtime import Runtime
 from dfdgbench.engine.stage import PredictorStage
 from dfdgbench.errors import MissingDataError
-from dfdgbench.seeds import untouched_randomness
+from dfdgbench.seeds import seed_hash, untouched_randomness
 from dfdgbench.tasks.base import Task
 
 log = logging.getLogger("dfdgbench")
 BATCH = 256
 
 
-def measure(
-    predictor: nn.Module, split: Split, task: Task, runtime: Runtime, size: int, workers: int = 0
-) -> dict[str, float]:
+@dataclass(frozen=True)
+class Augmented:
+    """Evaluation on augmented images, as DomainBed evaluates its source domains, drawn from a seed."""
+
+    augment: BatchAugment
+    seed: int
+
+
+def measure(predictor: nn.Module, split: Split, task: Task, runtime: Runtime, reader: Reader) -> dict[str, float]:
     """The task's metrics of ``predictor`` on every image of ``split``, each once, untransformed but for the resize.
 
     The predictor is run in eval mode without gradients and left in the mode it was in.
     """
-    return measure_all({"": predictor}, split, task, runtime, size, workers)[""]
+    return measure_all({"": predictor}, split, task, runtime, reader)[""]
 
 
 def measure_all(
-    predictors: Mapping[str, nn.Module], split: Split, task: Task, runtime: Runtime, size: int, workers: int = 0
+    predictors: Mapping[str, nn.Module],
+    split: Split,
+    task: Task,
+    runtime: Runtime,
+    reader: Reader,
+    augmented: Augmented | None = None,
 ) -> dict[str, dict[str, float]]:
     """:func:`measure` of several predictors in one pass over the images."""
     modes = {name: predictor.training for name, predictor in predictors.items()}
     totals = {name: task.accumulator() for name in predictors}
+    augment = (augmented.augment, torch.Generator().manual_seed(augmented.seed)) if augmented else (None, None)
     try:
         for predictor in predictors.values():
             predictor.eval()
         with untouched_randomness(), torch.no_grad():
-            for images, targets in evaluation_batches(split, size, BATCH, workers):
+            for images, targets in evaluation_batches(split, reader, BATCH, *augment):
                 images, targets = runtime.images(images), targets.to(runtime.device)
                 for name, predictor in predictors.items():
                     totals[name].update(predictor(images), targets)
@@ -51,7 +67,7 @@ def measure_all(
 
 
 def evaluate(
-    stage: PredictorStage, predictors: Mapping[str, nn.Module], problem: Problem, runtime: Runtime
+    stage: PredictorStage, predictors: Mapping[str, nn.Module], problem: Problem, runtime: Runtime, step: int = 0
 ) -> tuple[dict[str, float], list[str]]:
     """Every predictor on every split that the protocol names.
 
@@ -63,7 +79,7 @@ def evaluate(
     for domain in range(len(problem.metadata.domains)):
         for split in problem.split_names(domain):
             prefix = f"env{_position(problem, domain, split)}_{split}"
-            values = _measured(predictors, problem, domain, split, runtime)
+            values = _measured(predictors, problem, domain, split, runtime, step)
             if values is None:
                 absent.append(f"{problem.domain_name(domain)}/{split}")
             for name in predictors:
@@ -77,14 +93,18 @@ def evaluate(
 
 
 def _measured(
-    predictors: Mapping[str, nn.Module], problem: Problem, domain: int, split: str, runtime: Runtime
+    predictors: Mapping[str, nn.Module], problem: Problem, domain: int, split: str, runtime: Runtime, step: int
 ) -> dict[str, dict[str, float]] | None:
     try:
         images = problem.split(domain, split)
     except MissingDataError as error:
         log.debug("not evaluated: %s", error)
         return None
-    return measure_all(predictors, images, problem.task, runtime, problem.image_size, problem.workers)
+    augmented = None
+    if problem.val_augment and problem.metadata.augment and problem.role(domain) == "source":
+        seed = seed_hash(problem.seed, "val_augment", domain, split, step)
+        augmented = Augmented(domainbed_augmentation(problem.metadata.hflip), seed)
+    return measure_all(predictors, images, problem.task, runtime, problem.reader(domain, runtime.device), augmented)
 
 
 def _position(problem: Problem, domain: int, split: str) -> int:

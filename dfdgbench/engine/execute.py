@@ -151,7 +151,7 @@ class Engine:
                 if not weights.exists():  # evaluated before
                     continue
                 load_predictors(weights, predictors)
-            values, absent = evaluate(last, predictors, last.problem, self.runtime)
+            values, absent = evaluate(last, predictors, last.problem, self.runtime, record["step"])
             record.update(values, epoch=last.epoch(record["step"]))
         records.rewrite(folder.results, found)
         if not absent:  # not before the records are kept
@@ -180,7 +180,7 @@ class RunRecorder:
     def record(self, state: State, work: Work, number: int) -> None:
         """Evaluate, append one record, log one row."""
         predictors = self.stage.predictors(state, work)
-        accuracies, absent = evaluate(self.stage, predictors, self.stage.problem, work.runtime)
+        accuracies, absent = evaluate(self.stage, predictors, self.stage.problem, work.runtime, number)
         means = {name: _mean(values) for name, values in self.sums.items()}
         measured = {
             "step": number,

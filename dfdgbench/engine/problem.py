@@ -10,13 +10,16 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Iterable, Iterator
 from contextvars import ContextVar
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from dfdgbench.datasets.base import Dataset, Metadata
-from dfdgbench.datasets.feed import Split
+from dfdgbench.datasets.feed.readers import DataPath, Reader, make_reader
+from dfdgbench.datasets.feed.split import Split
 from dfdgbench.datasets.protocols import Protocol, SplitOptions
 from dfdgbench.engine.keys import digest
 from dfdgbench.errors import AccessError, ConfigError, MissingDataError
@@ -73,6 +76,8 @@ class Problem:
     seed: DomainBed's run seed; drives the predictor stage.
     steps: of the predictor stage, None for the algorithm's or the dataset's default.
     checkpoint_freq: steps between records; None for the dataset's default, 0 for one at the end alone.
+    data_path: how images are read.
+    val_augment: whether the splits of source domains are evaluated with training augmentation, as DomainBed does.
     """
 
     dataset: Dataset
@@ -86,8 +91,10 @@ class Problem:
     seed: int = 0
     steps: int | None = None
     checkpoint_freq: int | None = None
-    workers: int = 0
+    data_path: DataPath = field(default_factory=DataPath)
+    val_augment: bool = False
     _splits: dict[tuple[int, str], Split] = field(default_factory=dict, repr=False)
+    _readers: dict[tuple[int, torch.device], Reader] = field(default_factory=dict, repr=False)
 
     @property
     def metadata(self) -> Metadata:
@@ -118,6 +125,16 @@ class Problem:
         uses = {self.protocol.train: "train", self.protocol.validation: "validation"}
         return uses.get(split, "uda" if split == "uda" else "test")
 
+    def lent(self, read: Read) -> bool:
+        """Whether a read is of the test images themselves, without labels, which ``--transductive`` asks for."""
+        asked = self.options.transductive and self.role(read.domain) == "target"
+        return asked and read.split == self.adaptation and not read.labelled
+
+    @property
+    def adaptation(self) -> str:
+        """The split of a target that unlabelled adaptation reads."""
+        return self.protocol.adaptation(self.options)
+
     def split_names(self, domain: int) -> tuple[str, ...]:
         """The splits of a domain, known without data."""
         return self.protocol.names(domain in self.targets, self.options)
@@ -135,12 +152,21 @@ class Problem:
             opened = self.dataset.domain(domain)
             splits = self.protocol.split(opened, domain, domain in self.targets, self.options)
             if name not in splits:
+                hint = " Type --uda-holdout-fraction 0.5, say, or --transductive." if name == "uda" else ""
                 raise MissingDataError(
                     f"The split '{name}' of domain '{opened.name}' is empty ({len(opened)} images, holdout fraction "
-                    f"{self.options.holdout_fraction}). Its splits: {', '.join(splits)}."
+                    f"{self.options.holdout_fraction}). Its splits: {', '.join(splits)}.{hint}"
                 )
             self._splits[domain, name] = Split(opened, splits[name])
         return self._splits[domain, name]
+
+    def reader(self, domain: int, device: torch.device) -> Reader:
+        """What makes batches of a domain for networks on ``device``."""
+        if (domain, device) not in self._readers:
+            path = replace(self.data_path, device=device)
+            native = self.metadata.native_size
+            self._readers[domain, device] = make_reader(self.dataset.domain(domain), self.image_size, path, native)
+        return self._readers[domain, device]
 
     def fingerprint(self, read: Read) -> str:
         """What stands for the content of a read in a stage's key."""
@@ -164,10 +190,17 @@ class Problem:
 def choose_domains(
     metadata: Metadata, test_envs: list[int | str], train_envs: list[int | str] | None
 ) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    """Sources and targets from ``--train-envs`` and ``--test-envs``; the default sources are all other domains."""
+    """Sources and targets from ``--train-envs`` and ``--test-envs``.
+
+    The default sources are those that the dataset was published to be trained on for these targets, else all other
+    domains.
+    """
     targets = tuple(dict.fromkeys(metadata.index(env) for env in test_envs))
     if train_envs is None:
-        sources = tuple(i for i in range(len(metadata.domains)) if i not in targets)
+        held_out = {metadata.domains[target] for target in targets}
+        paired = {source for source, target in metadata.pairs if target in held_out}
+        others = [i for i in range(len(metadata.domains)) if i not in targets]
+        sources = tuple(i for i in others if not paired or metadata.domains[i] in paired)
     else:
         sources = tuple(dict.fromkeys(metadata.index(env) for env in train_envs))
     shared = sorted(set(sources) & set(targets))

@@ -11,7 +11,8 @@ import torch
 from torch import nn
 
 from dfdgbench.datasets.domains import unlabelled
-from dfdgbench.datasets.feed import Split, TrainingFeed, train_transform
+from dfdgbench.datasets.feed.split import Split
+from dfdgbench.datasets.feed.training import TrainingFeed, domainbed_augmentation
 from dfdgbench.engine.evaluation import measure
 from dfdgbench.engine.runtime import Runtime
 from dfdgbench.engine.stage import Stage
@@ -71,9 +72,9 @@ class Work:
             self.split(read),
             batch_size,
             seed_hash(self.stage.seed, problem.domain_name(read.domain)),
-            train_transform(problem.image_size, augment, mirrored),
+            problem.reader(read.domain, self.device),
+            domainbed_augmentation(mirrored) if augment else None,
             class_balanced=class_balanced,
-            workers=problem.workers,
         )
         if feed.notice:
             self.log(feed.notice)
@@ -82,7 +83,8 @@ class Work:
     def accuracy(self, predictor: nn.Module, read: Read) -> float:
         """The primary metric, from 0 to 1, on a declared read (a teacher's own validation split, say)."""
         problem = self.stage.problem
-        found = measure(predictor, self.split(read), problem.task, self.runtime, problem.image_size)
+        reader = problem.reader(read.domain, self.device)
+        found = measure(predictor, self.split(read), problem.task, self.runtime, reader)
         return found[problem.task.suffixes[0]]
 
     def generator(self, *purpose: Part) -> torch.Generator:

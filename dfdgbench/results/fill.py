@@ -39,12 +39,14 @@ class Filled:
         values: domain to trial to test accuracy in percent; trials without one are left out.
         expected: trials that the table asks for, or that were planned where these are more.
         marked: whether the row's rule looked at more than the setting of its runs allows.
+        transductive: whether its runs adapted to the very images they are tested on.
         unplanned: how many runs the table asks for that the sweep has not planned.
     """
 
     values: Mapping[str, Mapping[int, float]]
     expected: int
     marked: bool
+    transductive: bool
     missing: tuple[Missing, ...]
     unplanned: int
 
@@ -58,12 +60,16 @@ def fill(spec: TableSpec, part: int, row: int, slots: Slots) -> Filled:
     for column, cell in planned.items():
         values[column] = _by_trial(cell, rule)
         missing += _missing(spec, cell, slots)
+    slots_of_row = [slot for cell in planned.values() for slot in cell]
     trials = {column: {slot.trial for slot in cell} for column, cell in planned.items()}
     expected = max(spec.trials, len(set().union(*trials.values())))
     return Filled(
         values=values,
         expected=expected,
-        marked=_marked(rule, [slot for cell in planned.values() for slot in cell]),
+        marked=_marked(rule, slots_of_row),
+        transductive=any(
+            record["args"].get("transductive") for slot in slots_of_row for record in slot.run.records[:1]
+        ),
         missing=tuple(missing),
         unplanned=sum(expected - len(there) for there in trials.values()),
     )

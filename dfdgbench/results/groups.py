@@ -25,6 +25,7 @@ class Method:
     sources: str = ""
     setting: str = ""
     oracle: bool = False
+    transductive: bool = False
 
 
 # What a label names where methods of one algorithm differ in it.
@@ -79,6 +80,8 @@ def labels(methods: Sequence[Method]) -> dict[Method, str]:
         others = [other for other in methods if other.algorithm == method.algorithm]
         differing = [name for name in _DETAILS if len({getattr(other, name) for other in others}) > 1]
         details = [getattr(method, name) for name in differing if getattr(method, name)]
+        if method.transductive and "variant" not in differing:  # told whether or not another row differs in it
+            details.append("transductive")
         named[method] = f"{method.algorithm} [{', '.join(details)}]" if details else method.algorithm
     return named
 
@@ -110,5 +113,7 @@ def _method(said: Facts, record: Record) -> Method:
         others = {env for env in consecutive(record, "test") if env not in said.test_envs}
         if set(said.train_envs) != others:
             sources = "from " + "+".join(map(str, said.train_envs))
-    oracle = bool(record.get("args", {}).get("oracle"))
-    return Method(said.algorithm, said.network, said.variant, said.protocol, sources, said.setting, oracle)
+    oracle, transductive = (bool(record["args"].get(name)) for name in ("oracle", "transductive"))
+    return Method(
+        said.algorithm, said.network, said.variant, said.protocol, sources, said.setting, oracle, transductive
+    )

@@ -43,6 +43,7 @@ SPLITS = {
     "domainbed": Splits("in", "out", "in"),
     "official": Splits("train", "val", "test"),
     "authors": Splits("train", "val", "all"),
+    "adaptation": Splits("train", "val", "test"),
 }
 
 
@@ -107,16 +108,26 @@ def hparams_seed(record: Record) -> int:
 
 
 def variant(args: Mapping[str, Any]) -> str:
-    """Preset and explicit overrides in a short stable text: ``paper, inversion.epsilon=30``."""
+    """Preset, explicit overrides and what else sets runs apart, in a short stable text: ``paper, inversion.epsilon=30``."""
+    return ", ".join(_given(args) + _marks(args))
+
+
+def _marks(args: Mapping[str, Any]) -> list[str]:
+    """Options of a run's data that a reader of a table must know of."""
+    marks = [name for name in ("transductive", "val_augment") if args.get(name)]
+    return marks + ["exact data path"] * (args.get("data_path") == "exact")
+
+
+def _given(args: Mapping[str, Any]) -> list[str]:
     given = args.get("hparams")
     if isinstance(given, str):
         try:
             given = json.loads(given)
         except ValueError:
-            return given
+            return [given]
     named = [str(args["preset"])] if args.get("preset") else []
     values = sorted(flatten(given).items()) if isinstance(given, Mapping) else []
-    return ", ".join(named + [f"{name}={json.dumps(value, sort_keys=True).strip(chr(34))}" for name, value in values])
+    return named + [f"{name}={json.dumps(value, sort_keys=True).strip(chr(34))}" for name, value in values]
 
 
 def splits(record: Record) -> Splits:

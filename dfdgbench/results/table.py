@@ -150,7 +150,8 @@ def _block(spec: TableSpec, index: int, part: Part, filled: Mapping[tuple[int, i
         else:
             cells = _cells(row, part, header, numbers, filled[index, j])
         if not printed_alone or row.label in numbers.methods:
-            rows.append(TableRow(row.label, cells, printed_alone, row.note))
+            adapted = " (transductive)" if not printed_alone and filled[index, j].transductive else ""
+            rows.append(TableRow(row.label + adapted, cells, printed_alone, row.note))
     known = {row.label for row in spec.rows}
     rows += [TableRow(name, _quoted(name, header, numbers), True) for name in numbers.methods if name not in known]
     return Block(part.title, tuple(header), tuple(rows), printed_alone, part.note)

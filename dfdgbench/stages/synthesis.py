@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from dfdgbench.datasets.feed.augment import Jitter, apply_jitter, draw_jitter
+from dfdgbench.datasets.feed.jitter import Jitter, apply_jitter, draw_jitter
 from dfdgbench.engine.snapshots import State
 from dfdgbench.engine.stage import Metrics
 from dfdgbench.engine.work import Work

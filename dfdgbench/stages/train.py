@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
-from dfdgbench.datasets.feed import Batch
+from dfdgbench.datasets.feed.training import Batch
 from dfdgbench.engine.predictions import load_predictors, save_predictors
 from dfdgbench.engine.problem import Problem
 from dfdgbench.engine.snapshots import State, pack, unpack
@@ -106,7 +106,12 @@ class Train(PredictorStage):
             "validation": self.problem.metadata.checkpoint_freq if self._validation is not None else None,
             "hflip": self.problem.metadata.hflip,
             "augment": self.problem.metadata.augment,
+            **({"data_path": self.problem.data_path.kind} if self._augments else {}),
         }
+
+    @property
+    def _augments(self) -> bool:
+        return bool(getattr(self.hparams, "data_augmentation", False)) and self.problem.metadata.augment
 
     def build(self, work: Work) -> dict[str, nn.Module]:
         predictors: dict[str, nn.Module] = self._algorithm(work).predictors()
@@ -127,12 +132,11 @@ class Train(PredictorStage):
 
     def start(self, work: Work) -> State:
         algorithm = self._algorithm(work)
-        augment = bool(getattr(self.hparams, "data_augmentation", False)) and self.problem.metadata.augment
         feeds = [
             work.feed(
                 read,
                 self.hparams.batch_size,  # type: ignore[union-attr]
-                augment=augment,
+                augment=self._augments,
                 hflip=self._hflip(read),
                 class_balanced=bool(getattr(self.hparams, "class_balanced", False)),
             )

@@ -14,7 +14,7 @@ from dfdgbench.cli.main import COMMANDS, make_parser
 
 HEAVY = ("torch", "pandas", "pydantic", "numpy")
 WITH_ACTIONS = {
-    "data": ["status"],
+    "data": ["status", "download", "verify", "cache"],
     "sweep": ["plan", "launch", "status"],
     "artifacts": ["ls", "du", "gc"],
 }

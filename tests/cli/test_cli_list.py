@@ -12,6 +12,8 @@ from pathlib import Path
 import pytest
 
 from dfdgbench.catalogue import KINDS
+from dfdgbench.datasets.base import DATASETS
+from dfdgbench.datasets.disk.transfer import address
 
 SHOWN = {
     "algorithms": "DEKAN",
@@ -37,6 +39,68 @@ def test_every_kind_is_shown_for_persons_and_programs(cli: Callable, kind: str) 
 @pytest.mark.parametrize("kind", ["algorithms", "datasets", "networks", "launchers", "rules", "tables"])
 def test_everything_says_what_it_is(cli: Callable, kind: str) -> None:
     assert [row["name"] for row in json.loads(cli("list", kind, "--json").out) if not row["what"]] == []
+
+
+def test_datasets_have_a_task_protocols_and_a_licence(cli: Callable) -> None:
+    (row,) = [row for row in json.loads(cli("list", "datasets", "--json").out) if row["name"] == "PACS"]
+    del row["what"]
+    assert row == {
+        "name": "PACS",
+        "task": "classification",
+        "domains": "art_painting, cartoon, photo, sketch",
+        "classes": "7",
+        "images": "9,991",
+        "size": "224x224",
+        "protocols": "domainbed, official",
+        "licence": "not stated; research use",
+    }
+    shown = cli("list", "datasets").out
+    assert shown.splitlines()[0].split() == [*row]
+    assert max(map(len, shown.splitlines())) < 160
+    assert "Or folder:PATH for images of your own in PATH/DOMAIN/CLASS/IMAGE." in shown
+
+
+@pytest.mark.parametrize("name", DATASETS.names())
+def test_one_dataset_in_full(cli: Callable, name: str) -> None:
+    metadata = DATASETS.get(name).metadata
+    shown = cli("list", "datasets", name)
+    text = " ".join(shown.out.split())
+    assert (shown.code, shown.err) == (0, "")
+    assert shown.out.startswith(f"{name}: {metadata.description}\n")
+    for each in (*metadata.domains, *metadata.labels, *metadata.classes, *metadata.protocols, metadata.homepage):
+        assert each in text
+    for each in (metadata.citation, metadata.layout, metadata.manual):
+        assert "".join(each.split()) in "".join(shown.out.split())
+    for count in metadata.counts or ():
+        assert f"{count:,}" in text
+    for source in metadata.sources:
+        assert source.file in text
+        assert source.sha256 in text
+        assert all(address(url) in text for url in source.urls)
+    assert (f"dfdgbench data download {name} " in text) == bool(metadata.sources)
+
+
+def test_one_dataset_for_programs(cli: Callable) -> None:
+    content = json.loads(cli("list", "datasets", "PACS", "--json").out)
+    assert content == DATASETS.get("PACS").metadata.model_dump(mode="json")
+
+
+def test_a_tree_of_ones_own_in_full(cli: Callable, tmp_path: Path) -> None:
+    for domain, classes in (("ink", ("cat", "dog")), ("oil", ("cat", "dog", "emu"))):
+        for name in classes:
+            (tmp_path / "tree" / domain / name).mkdir(parents=True)
+            (tmp_path / "tree" / domain / name / "1.png").write_bytes(b"")
+    text = cli("list", "datasets", "folder:tree").out
+    assert "2 domains of 3 classes" in text
+    assert "The domain 'ink' has no image of 1 of the 3 classes: emu." in text
+    assert "Nothing is to be got" in text
+
+
+def test_a_name_that_goes_with_nothing_is_told(cli: Callable) -> None:
+    shown = cli("list", "networks", "resnet18")
+    assert shown.code == 1
+    assert "`list networks` takes no name; 'resnet18' was given" in shown.err
+    assert "Did you mean PACS?" in cli("list", "datasets", "PACSS").err
 
 
 def test_hparams_have_defaults_searches_and_meanings(cli: Callable) -> None:
@@ -95,7 +159,7 @@ def test_data_status_without_a_folder(cli: Callable) -> None:
 def test_data_status_of_one_dataset_that_is_not_there(cli: Callable, tmp_path: Path) -> None:
     shown = cli("data", "status", "PACS", "--data-dir", tmp_path)
     assert shown.code == 1
-    assert shown.out.count("missing") == 4
+    assert shown.out.splitlines()[2].split()[:7] == ["PACS", "all", "4", "missing", "-", "9,991", "download"]
 
 
 def test_data_status_of_a_whole_and_of_a_damaged_dataset(cli: Callable, pacs: Path) -> None:

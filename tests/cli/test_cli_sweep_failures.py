@@ -12,6 +12,7 @@ ALGORITHM = '''
 import os, pathlib, signal, time
 from dfdgbench.algorithms.base import Paper, register
 from dfdgbench.algorithms.erm import ERM
+from dfdgbench.engine.interrupt import asked
 from dfdgbench.errors import DataError
 from dfdgbench.hparams import hparam
 from dfdgbench.settings import DOMAIN_GENERALISATION
@@ -36,7 +37,8 @@ class Trouble(ERM):
         if self.hparams.kind == "bystander, then crash once":
             if not standing.exists():
                 standing.touch()
-                signal.pause()  # until the pool that another one broke is taken down
+                while not asked():  # until the pool that another one broke is taken down
+                    time.sleep(0.01)
             elif not once.exists():
                 once.touch()
                 os.kill(os.getpid(), signal.SIGKILL)

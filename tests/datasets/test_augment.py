@@ -8,7 +8,8 @@ import pytest
 import torch
 from torch import Generator, Tensor
 
-from dfdgbench.datasets.feed.augment import BatchAugment, Jitter, apply_jitter, draw_jitter, resized_crop
+from dfdgbench.datasets.feed.augment import BatchAugment, resized_crop
+from dfdgbench.datasets.feed.jitter import Jitter, apply_jitter, draw_jitter
 from dfdgbench.errors import ConfigError
 
 PLAIN = BatchAugment(crop_scale=(1.0, 1.0), ratio=(1.0, 1.0), jitter=0.0, grayscale=0.0)

@@ -3,70 +3,29 @@
 from __future__ import annotations
 
 import bz2
-import gzip
 import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
-from numpy.typing import NDArray
 from PIL import Image
 from scipy.io import savemat
+from trees_digits import (
+    FEW,
+    grey,
+    idx,
+    write_mnist,
+    write_mnist_tree,
+    write_mnistm,
+    write_svhn,
+    write_usps,
+    write_usps_zip,
+)
 
 from dfdgbench.datasets.base import Domain
 from dfdgbench.datasets.digits import Digits
-from dfdgbench.datasets.disk import formats
-from dfdgbench.errors import DataError, MissingExtraError
-
-COUNTS = {"train": 6, "test": 4}
-MNIST_FILES = {"train": "train", "test": "t10k"}
-
-
-def grey(side: int, count: int) -> NDArray[np.uint8]:
-    return np.random.RandomState(count).randint(0, 256, (count, side, side)).astype(np.uint8)
-
-
-def idx(array: NDArray[np.uint8]) -> bytes:
-    return bytes([0, 0, 8, array.ndim]) + np.array(array.shape, ">u4").tobytes() + array.tobytes()
-
-
-def write_mnist(folder: Path, packed: bool = False, dotted: bool = False) -> None:
-    folder.mkdir(parents=True)
-    for part, count in COUNTS.items():
-        for kind, array in (("images-idx3", grey(28, count)), ("labels-idx1", np.arange(count).astype(np.uint8))):
-            name = f"{MNIST_FILES[part]}-{kind.replace('-idx', '.idx') if dotted else kind}-ubyte"
-            content = idx(array)
-            (folder / (name + ".gz" * packed)).write_bytes(gzip.compress(content) if packed else content)
-
-
-def write_mnistm(folder: Path) -> None:
-    for part, count in COUNTS.items():
-        (folder / f"mnist_m_{part}").mkdir(parents=True)
-        rows = []
-        for number in reversed(range(count)):
-            image = Image.fromarray(np.full((32, 32, 3), number, np.uint8))
-            image.save(folder / f"mnist_m_{part}" / f"{number:08d}.png")
-            rows.append(f"{number:08d}.png {number}\n")
-        (folder / f"mnist_m_{part}_labels.txt").write_text("".join(rows))
-
-
-def write_svhn(folder: Path) -> None:
-    folder.mkdir(parents=True)
-    for part, count in COUNTS.items():
-        images = np.random.RandomState(count).randint(0, 256, (count, 32, 32, 3)).astype(np.uint8)
-        labels = np.arange(count) % 10
-        labels[labels == 0] = 10
-        content = {"X": images.transpose(1, 2, 3, 0), "y": labels.astype(np.uint8)[:, None]}
-        savemat(folder / f"{part}_32x32.mat", content, do_compression=True)
-
-
-def write_usps(folder: Path, packed: bool = True) -> None:
-    folder.mkdir(parents=True)
-    for name, count in (("usps", COUNTS["train"]), ("usps.t", COUNTS["test"])):
-        values = grey(16, count).reshape(count, -1) / 255 * 2 - 1
-        lines = [f"{i + 1} " + " ".join(f"{j + 1}:{v:.6f}" for j, v in enumerate(row)) for i, row in enumerate(values)]
-        content = "\n".join(lines).encode() + b"\n"
-        (folder / (name + ".bz2" * packed)).write_bytes(bz2.compress(content) if packed else content)
+from dfdgbench.datasets.disk import corpora, formats
+from dfdgbench.errors import DataError, MissingDataError, MissingExtraError
 
 
 @pytest.fixture
@@ -102,6 +61,74 @@ def test_mnist(digits: Digits, folder: str, packed: bool, dotted: bool) -> None:
     assert (red == np.asarray(expected)).all()
 
 
+@pytest.mark.parametrize("folder", ["Digits/MNIST", "MNIST"])
+@pytest.mark.parametrize("long_names", [False, True])
+def test_mnist_as_a_tree_of_images(digits: Digits, folder: str, long_names: bool) -> None:
+    root = digits.root() / folder
+    write_mnist_tree(root, first=7)  # 7, 8, 9, 10, ...: an order that names do not have
+    if long_names:
+        (root / "train").rename(root / "training")
+        (root / "test").rename(root / "testing")
+    check(digits.domain(0))
+    (train, _), (test, _) = corpora.read_mnist(digits.root())
+    assert (train == grey(28, 6)).all()
+    assert (test == grey(28, 4)).all()
+
+
+def test_idx_files_go_before_a_tree(digits: Digits) -> None:
+    write_mnist(digits.root() / "MNIST" / "raw")
+    write_mnist_tree(digits.root() / "MNIST", {"train": 1, "test": 1})
+    check(digits.domain(0))
+
+
+def _tree(digits: Digits) -> Path:
+    write_mnist_tree(digits.root() / "MNIST")
+    return digits.root() / "MNIST" / "train"
+
+
+def test_tree_with_an_image_missing_names_its_number(digits: Digits) -> None:
+    (_tree(digits) / "2" / "2.png").unlink()
+    with pytest.raises(DataError, match="holds 5 images, and none of them is number 2"):
+        digits.domain(0)
+
+
+def test_tree_with_a_digit_missing_names_it(digits: Digits) -> None:
+    (_tree(digits) / "9").rmdir()
+    with pytest.raises(DataError, match="missing: 9"):
+        digits.domain(0)
+
+
+@pytest.mark.parametrize(
+    ("name", "message"), [("first.png", "has no number for a name"), ("02.png", "is numbered as another is")]
+)
+def test_tree_with_a_stranger_names_it(digits: Digits, name: str, message: str) -> None:
+    folder = _tree(digits) / "3"
+    (folder / name).write_bytes((folder / "3.png").read_bytes())
+    with pytest.raises(DataError, match=f"{name} {message}"):
+        digits.domain(0)
+
+
+def test_tree_with_another_size_names_the_image(digits: Digits) -> None:
+    Image.fromarray(grey(30, 1)[0]).save(_tree(digits) / "3" / "3.png")
+    with pytest.raises(DataError, match=r"3\.png is \(30, 30\); all are 28 x 28"):
+        digits.domain(0)
+
+
+def test_tree_with_a_damaged_image_names_it(digits: Digits) -> None:
+    path = _tree(digits) / "3" / "3.png"
+    path.write_bytes(path.read_bytes()[:100])
+    with pytest.raises(DataError, match=r"3\.png cannot be decoded"):
+        digits.domain(0)
+
+
+def test_mnist_of_another_shape(digits: Digits) -> None:
+    folder = digits.root() / "Digits" / "MNIST"
+    write_mnist(folder)
+    (folder / "train-images-idx3-ubyte").write_bytes(idx(grey(20, 6)))
+    with pytest.raises(DataError, match=r"train files .* hold images \[6, 20, 20\]"):
+        digits.domain(0)
+
+
 def test_mnistm_keeps_the_lists_order(digits: Digits) -> None:
     write_mnistm(digits.root() / "Digits" / "MNIST-M")
     domain = digits.domain(1)
@@ -125,12 +152,47 @@ def test_usps_text(digits: Digits, packed: bool) -> None:
     assert labels.tolist() == list(range(6))
 
 
+@pytest.mark.parametrize("packed", [True, False])
+def test_usps_zip(digits: Digits, packed: bool) -> None:
+    write_usps_zip(digits.root() / "Digits" / "USPS", packed)
+    check(digits.domain(3))
+    (images, labels), _ = corpora.read_usps(digits.root())
+    assert (images == grey(16, 6)).all()
+    assert labels.tolist() == list(range(6))
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("", "is empty"),
+        ("1.0 " + "0 " * 256 + "\n2.0 0.5\n", "2 numbers in line 2"),
+        ("1.0 " + "0 " * 255 + "x\n", "no number"),
+        ("1.0 " + "0 " * 255 + "7\n", "does not hold USPS digits"),
+        ("11 " + "0 " * 256 + "\n", "does not hold USPS digits"),
+        ("version https://git-lfs.github.com/spec/v1\n", "2 numbers in line 1"),
+    ],
+)
+def test_bad_usps_zip_is_named(tmp_path: Path, content: str, message: str) -> None:
+    (tmp_path / "zip.train").write_text(content)
+    with pytest.raises(DataError, match=rf"zip\.train.*{message}"):
+        formats.read_usps_zip(tmp_path / "zip.train")
+
+
+def test_usps_test_part_is_looked_for_in_the_same_format(digits: Digits) -> None:
+    folder = digits.root() / "Digits" / "USPS"
+    write_usps(folder)
+    (folder / "usps.t.bz2").unlink()
+    (folder / "zip.test").touch()
+    with pytest.raises(MissingDataError, match=r"USPS's file usps\.t was not found.*usps/usps\.t\.$"):
+        digits.domain(3)
+
+
 def test_usps_h5(digits: Digits) -> None:
     h5py = pytest.importorskip("h5py")
     folder = digits.root() / "Digits" / "USPS"
     folder.mkdir(parents=True)
     with h5py.File(folder / "usps.h5", "w") as file:
-        for part, count in COUNTS.items():
+        for part, count in FEW.items():
             file[f"{part}/data"] = (grey(16, count).reshape(count, -1) / 255).astype(np.float32)
             file[f"{part}/target"] = np.arange(count)
     check(digits.domain(3))
@@ -195,7 +257,7 @@ def test_bad_usps_text_names_the_line(tmp_path: Path) -> None:
 def test_listed_image_that_is_missing_is_named(digits: Digits) -> None:
     write_mnistm(digits.root() / "Digits" / "MNIST-M")
     (digits.root() / "Digits" / "MNIST-M" / "mnist_m_test" / "00000002.png").unlink()
-    with pytest.raises(DataError, match=r"00000002.png of mnist_m_test_labels.txt"):
+    with pytest.raises(DataError, match=r"00000002.png, named in mnist_m_test_labels.txt, does not exist"):
         digits.domain(1)
 
 
@@ -210,5 +272,19 @@ def test_labels_and_images_must_be_as_many(digits: Digits) -> None:
 @pytest.mark.parametrize("index", range(4))
 def test_absent_files_list_the_places_looked_at(digits: Digits, index: int) -> None:
     name = ("MNIST's file", "MNIST-M's list", "SVHN's file", "USPS")[index]
-    with pytest.raises(formats.MissingDataError, match=f"{name}.*Looked for: Digits/"):
+    with pytest.raises(MissingDataError, match=f"{name}.*Looked for: Digits/"):
         digits.domain(index)
+
+
+def test_mnistm_is_taken_out_of_the_folder_around_it(tmp_path: Path) -> None:
+    write_mnistm(tmp_path / "Digits" / "MNIST-M" / "mnist_m")
+    Digits.prepare(tmp_path)
+    (train, labels), _ = corpora.read_mnistm(tmp_path)
+    assert train[:, 0, 0, 0].tolist() == labels.tolist() == [5, 4, 3, 2, 1, 0]
+    assert not (tmp_path / "Digits" / "MNIST-M" / "mnist_m").exists()
+
+
+def test_strays_are_what_no_corpus_is_read_from(tmp_path: Path) -> None:
+    for name in ("MNIST", "MNIST-M", "mnist_m", "usps", "BSDS500", "MNIST-old"):
+        (tmp_path / "Digits" / name).mkdir(parents=True)
+    assert Digits.strays(tmp_path) == ["MNIST-old", "usps"]  # which is looked for in the data folder itself

@@ -101,7 +101,7 @@ def test_fingerprint_sees_names_sizes_and_cuts(small_pacs: Make) -> None:
     assert before == PACS(dataset.data_dir).domain(0).fingerprint()
     path = dataset.root() / "PACS" / "art_painting" / "dog" / "pic_000.jpg"
     path.write_bytes(path.read_bytes()[:-1])
-    assert dataset.domain(0).fingerprint() != before
+    assert PACS(dataset.data_dir).domain(0).fingerprint() != before
 
 
 def write_lists(dataset: PACS, folder: str = "", **lists: list[int]) -> None:

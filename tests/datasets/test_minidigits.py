@@ -195,7 +195,6 @@ def test_a_damaged_cache_is_rendered_anew(
 
 
 def test_a_folder_that_cannot_be_written_to_is_no_error(cache: Path, quick: list[str]) -> None:
-    cache.parent.parent.mkdir()
     cache.parent.write_text("a file where the folder should be")
     dataset = MiniDigits()
     assert [len(dataset.domain(index)) for index in range(4)] == [COUNT] * 4

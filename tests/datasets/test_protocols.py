@@ -140,15 +140,40 @@ def test_authors_cuts_nine_to_one_and_tests_on_everything() -> None:
     assert all((splits[name] == other[name]).all() for name in splits)
 
 
-@pytest.mark.parametrize("name", sorted(PROTOCOLS))
+# The protocol "adaptation" records fewer splits than it cuts: see test_adaptation_protocol.py.
+@pytest.mark.parametrize("name", sorted(set(PROTOCOLS) - {"adaptation"}))
 @pytest.mark.parametrize("held_out", [False, True])
 def test_named_splits_are_the_ones_cut(name: str, held_out: bool) -> None:
     protocol, options = PROTOCOLS[name], SplitOptions(uda_holdout_fraction=0.5)
     splits = protocol.split(domain(100, PARTS), 0, held_out, options)
-    assert set(protocol.names(held_out, options)) == set(splits)
+    adapted = {"uda"} if held_out and name == "official" else set()
+    assert set(protocol.names(held_out, options)) | adapted == set(splits)
     assert {protocol.train, protocol.validation, protocol.test} <= set(splits)
     assert not set(splits[protocol.train]) & set(splits[protocol.validation])
     assert all(keys.dtype == np.int64 for keys in splits.values())
+
+
+def test_adaptation_reads_the_uda_split_or_where_asked_the_test_split() -> None:
+    for name, protocol in PROTOCOLS.items():
+        assert protocol.adaptation(SplitOptions()) == "uda", name
+        assert protocol.adaptation(SplitOptions(transductive=True)) == protocol.test
+
+
+def test_official_adaptation_never_reads_a_test_image() -> None:
+    apart = get_protocol("official").split(domain(100, PARTS), 0, True, SplitOptions())
+    assert np.array_equal(np.sort(apart["uda"]), np.sort(PARTS["train"]))
+    assert "uda" not in get_protocol("official").split(domain(100, PARTS), 0, False, SplitOptions())
+    whole = {"train": PARTS["train"], "test": np.arange(100)}
+    assert "uda" not in get_protocol("official").split(domain(100, whole), 0, True, SplitOptions())
+
+
+@pytest.mark.parametrize(
+    ("length", "train", "val"), [(33525, 30172, 3353), (120750, 108675, 12075), (10, 9, 1), (1, 0, 1)]
+)
+def test_a_tenth_of_an_official_train_part_is_kept_as_dmg_keeps_it(length: int, train: int, val: int) -> None:
+    parts = {"train": np.arange(length), "test": np.arange(0)}
+    splits = get_protocol("official").split(domain(length, parts), 0, False, SplitOptions())
+    assert (len(splits["train"]), len(splits["val"])) == (train, val)
 
 
 def test_unknown_protocol() -> None:

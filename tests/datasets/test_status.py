@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import shutil
+import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import get_type_hints
 
 import pytest
+from trees_own import own_tree
 
-from dfdgbench.datasets.base import DATASETS
-from dfdgbench.datasets.disk.status import status, status_of_all
+from dfdgbench.datasets.base import DATASETS, Dataset
+from dfdgbench.datasets.disk.status import DatasetStatus, status, status_of_all
 from dfdgbench.datasets.pacs import PACS
 from dfdgbench.errors import UnknownNameError
 
@@ -56,3 +60,105 @@ def test_every_dataset_has_a_row_in_an_empty_folder(tmp_path: Path) -> None:
 def test_unknown_dataset() -> None:
     with pytest.raises(UnknownNameError, match="Did you mean PACS"):
         status("PACs", None)
+
+
+# The whole list -------------------------------------------------------------------------------------------------------
+
+
+def named(found: list[DatasetStatus], name: str) -> DatasetStatus:
+    return next(each for each in found if each.name == name)
+
+
+def test_datasets_of_arrays_are_not_read_for_the_list(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        raise AssertionError("read")
+
+    for name in ("Digits", "MNIST"):
+        monkeypatch.setattr(DATASETS.get(name), "open", annotated(refuse, DATASETS.get(name)))
+    (tmp_path / "MNIST" / "raw").mkdir(parents=True)
+    found = status_of_all(tmp_path)
+    assert named(found, "MNIST").state == named(found, "Digits").state == "unread"
+    assert named(found, "MNIST").domains[0].reason == "there: MNIST; `dfdgbench data status MNIST` reads it"
+    with pytest.raises(AssertionError, match="read"):
+        status("MNIST", tmp_path)
+
+
+def annotated(function: Callable[..., None], dataset: type[Dataset]) -> Callable[..., None]:
+    """``function`` with the signature that the dataset's own ``open`` has."""
+    function.__annotations__ = {"return": get_type_hints(dataset.open)["return"]}
+    return function
+
+
+def test_a_list_takes_no_time_where_there_is_much(tmp_path: Path) -> None:
+    for folder in ("MNIST/train", "Digits/SVHN", "camelyon17_v1.0", "fmow_v1.1", "PACS/photo/dog"):
+        (tmp_path / folder).mkdir(parents=True)
+    status_of_all(tmp_path)  # which imports the datasets
+    began = time.perf_counter()
+    states = {each.name: each.state for each in status_of_all(tmp_path)}
+    assert time.perf_counter() - began < 1
+    assert (states["MNIST"], states["WILDSCamelyon"], states["PACS"]) == ("unread", "unread", "wrong")
+
+
+@pytest.mark.parametrize("name", DATASETS.names())
+def test_how_a_dataset_is_got(tmp_path: Path, name: str) -> None:
+    metadata, found = DATASETS.get(name).metadata, status(name, tmp_path)
+    if metadata.needs_data_dir:
+        assert found.get == ("download" if metadata.sources else "by hand")
+    else:
+        assert found.get == "nothing to do"
+    assert found.expected == (sum(metadata.counts) if metadata.counts else None)
+    json.dumps(found.json())
+
+
+# Strays and other places ----------------------------------------------------------------------------------------------
+
+
+def test_strays_are_told(small_pacs: Make) -> None:
+    dataset = small_pacs()
+    (dataset.root() / "PACS" / "photo").rename(dataset.root() / "PACS" / "fotos")
+    (dataset.root() / "PACS" / "old").mkdir()
+    found = status("PACS", dataset.data_dir)
+    assert found.strays == ("fotos", "old")
+    assert found.remarks == (
+        "The folders fotos, old in PACS belong to no domain and are not read ('fotos' may be 'photo', renamed).",
+    )
+
+
+def test_a_dataset_in_a_folder_of_another_name_is_told(small_pacs: Make) -> None:
+    dataset = small_pacs()
+    (dataset.root() / "PACS").rename(dataset.root() / "kfold")
+    found = status("PACS", dataset.data_dir)
+    assert found.state == "missing"
+    assert found.remarks == ("The folder 'kfold' holds its domains. Rename it to 'PACS'.",)
+
+
+@pytest.mark.parametrize(
+    ("name", "hint"), [("PACS", "Type --data-dir {parent}."), ("kfold", "Move them into a folder PACS")]
+)
+def test_the_datasets_own_folder_given_as_the_data_folder_is_told(small_pacs: Make, name: str, hint: str) -> None:
+    root = small_pacs().root()
+    if name != "PACS":
+        (root / "PACS").rename(root / name)
+    found = status("PACS", root / name)
+    assert len(found.remarks) == 1
+    assert found.remarks[0].startswith(f"{root / name} is itself the folder of its domains. {hint.format(parent=root)}")
+
+
+def test_a_folder_that_cannot_be_listed_is_wrong_and_no_error(
+    small_pacs: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dataset = small_pacs()
+
+    def refuse(*_: object) -> list[str]:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(PACS, "strays", refuse)
+    monkeypatch.setattr(PACS, "open", refuse)
+    found = status("PACS", dataset.data_dir)
+    assert (found.state, found.strays) == ("wrong", ())
+    assert "Permission denied" in found.domains[0].reason
+
+
+def test_a_tree_of_ones_own_needs_no_data_folder(tmp_path: Path) -> None:
+    found = status(f"folder:{own_tree(tmp_path / 'tree')}", "nowhere")
+    assert (found.state, found.found, found.get, found.remarks) == ("ok", 18, "nothing to do", ())

@@ -55,6 +55,22 @@ def test_threads_hold_it_one_after_the_other(path: Path) -> None:
     assert not path.exists()
 
 
+def test_a_killed_process_that_its_parent_has_not_looked_at_is_dead(path: Path) -> None:
+    take = f"assert leases.Lease(leases.Path({str(path)!r})).try_acquire()"
+    code = f"import os, signal\nfrom dfdgbench import leases\n{take}\nos.kill(os.getpid(), signal.SIGKILL)"
+    holder = subprocess.Popen([sys.executable, "-c", code])
+    try:
+        deadline = time.monotonic() + 30
+        while " Z " not in Path(f"/proc/{holder.pid}/stat").read_text() and time.monotonic() < deadline:
+            time.sleep(0.01)
+        began = time.monotonic()
+        with Lease(path).waiting() as ours:
+            assert ours
+        assert time.monotonic() - began < 30, "waited until the heartbeat was stale"
+    finally:
+        holder.wait(30)
+
+
 def test_a_dead_process_of_this_machine_is_succeeded_at_once(path: Path) -> None:
     take = f"assert leases.Lease(leases.Path({str(path)!r})).try_acquire()"
     code = f"import os\nfrom dfdgbench import leases\n{take}\nos._exit(0)"

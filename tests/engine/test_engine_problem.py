@@ -13,7 +13,7 @@ from tiny import Compass, Drift
 from dfdgbench.engine.problem import choose_domains
 from dfdgbench.engine.runtime import Precision
 from dfdgbench.engine.work import Work
-from dfdgbench.errors import AccessError, ConfigError, DataError
+from dfdgbench.errors import AccessError, ConfigError, DataError, MissingDataError
 from dfdgbench.settings import Read
 
 METADATA = Compass.metadata
@@ -65,6 +65,33 @@ def test_roles_and_uses(artifacts: Path) -> None:
     assert [problem.use(split) for split in ("in", "out", "uda", "other")] == ["train", "validation", "uda", "test"]
     assert [problem.split_names(domain) for domain in (0, 3)] == [("in", "out"), ("in", "out", "uda")]
     assert [len(problem.split(3, name)) for name in ("in", "out", "uda")] == [4, 2, 4]
+
+
+def test_published_pairs_say_which_sources_a_target_has() -> None:
+    paired = METADATA.model_copy(update={"pairs": ((METADATA.domains[0], METADATA.domains[2]),)})
+    assert choose_domains(paired, [2], None) == ((0,), (2,))
+    assert choose_domains(paired, [2], [1]) == ((1,), (2,))
+    assert choose_domains(paired, [3], None) == ((0, 1, 2), (3,)), "a target of no pair is held out as ever"
+
+
+def test_only_unlabelled_reads_of_the_test_split_are_lent_and_only_where_asked_for(artifacts: Path) -> None:
+    asked, plainly = (tiny.problem(artifacts, Compass(), test_envs=[3], transductive=flag) for flag in (True, False))
+    assert (asked.adaptation, plainly.adaptation) == ("in", "uda")
+    reads = [
+        Read(3, "in", labelled=False),
+        Read(3, "in"),
+        Read(0, "in", labelled=False),
+        Read(3, "out", labelled=False),
+    ]
+    assert [asked.lent(read) for read in reads] == [True, False, False, False]
+    assert not any(plainly.lent(read) for read in reads)
+
+
+def test_without_unlabelled_images_it_is_said_how_to_have_them(artifacts: Path) -> None:
+    with pytest.raises(
+        MissingDataError, match=r"'uda' .* is empty .* Type --uda-holdout-fraction 0.5, say, or --transductive"
+    ):
+        tiny.problem(artifacts, Compass(), test_envs=[3]).split(3, "uda")
 
 
 def test_an_empty_split_is_told(artifacts: Path) -> None:

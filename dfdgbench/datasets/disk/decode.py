@@ -1,8 +1,8 @@
 """Decoding image files as DomainBed does, with one sentence for every file that cannot be.
 
 Palette, grey, CMYK and transparent images become RGB as PIL converts them; of an animated one the first frame counts; an EXIF
-orientation is *not* applied (DomainBed does not either, so its numbers would differ). Images of 16 bits are scaled to 8, where
-PIL would clip them to white.
+orientation is *not* applied (DomainBed does not either, so its numbers would differ), but for that of a TIFF, which PIL applies
+by itself. Images of 16 bits are scaled to 8, where PIL would clip them to white.
 """
 
 from __future__ import annotations
@@ -14,11 +14,27 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import numpy as np
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
 from dfdgbench.errors import DataError
 
 REPLACE = "Replace it from the original download."
+# What PIL's decoders raise on damaged files besides OSError: whatever the bytes happen to cause.
+_DAMAGED = (
+    EOFError,
+    RuntimeError,
+    SyntaxError,
+    ValueError,
+    TypeError,
+    LookupError,
+    AttributeError,
+    ArithmeticError,
+    struct.error,
+    zlib.error,
+    Image.DecompressionBombError,
+)
+_PAGE = (b"<!doctype", b"<html", b"<?xml")
+_POINTER = b"version https://git-lfs"
 
 
 @contextmanager
@@ -27,25 +43,13 @@ def decoding(path: str | os.PathLike[str]) -> Iterator[None]:
     try:
         yield
     except FileNotFoundError as error:
-        raise DataError(
-            f"The image {path} is gone since its folder was listed. See `dfdgbench data status`."
-        ) from error
+        raise DataError(_gone(path)) from error
     except PermissionError as error:
         raise DataError(
-            f"The image {path} may not be read ({error.strerror}). Give yourself leave to read it."
+            f"The image {path} may not be read ({error.strerror}). Give yourself leave to read it: chmod u+r '{path}'"
         ) from error
-    except (
-        OSError,
-        EOFError,
-        SyntaxError,
-        ValueError,
-        OverflowError,
-        struct.error,
-        zlib.error,
-        Image.DecompressionBombError,
-    ) as error:
-        reason = "the file is empty" if _is_empty(path) else str(error) or type(error).__name__
-        raise DataError(f"The image {path} cannot be decoded ({reason}). {REPLACE}") from error
+    except (OSError, *_DAMAGED) as error:
+        raise DataError(f"The image {path} cannot be decoded ({_reason(path, error)}). {REPLACE}") from error
 
 
 def read_rgb(path: str | os.PathLike[str]) -> Image.Image:
@@ -61,11 +65,30 @@ def as_rgb(image: Image.Image) -> Image.Image:
         # Of 16 bits, or (mode I) of more than PIL can tell: the upper byte of those that need two.
         narrow = values >> 8 if image.mode != "I" or values.max(initial=0) > 255 else values
         image = Image.fromarray(narrow.clip(0, 255).astype(np.uint8))
+    image.load()
+    image.info.pop("transparency", None)  # changes no pixel of the result, but PIL would warn of it
     return image.convert("RGB")
 
 
-def _is_empty(path: str | os.PathLike[str]) -> bool:
+def _gone(path: str | os.PathLike[str]) -> str:
+    if os.path.islink(path):
+        return f"The image {path} is a link to {os.readlink(path)}, which does not exist. Put that back, or remove the link."
+    return f"The image {path} is gone since its folder was listed. See `dfdgbench data status`."
+
+
+def _reason(path: str | os.PathLike[str], error: Exception) -> str:
+    """What is the matter with a file, where its first bytes say so better than the decoder."""
     try:
-        return os.path.getsize(path) == 0
+        with open(path, "rb") as file:
+            first = file.read(64)
     except OSError:
-        return False
+        return str(error) or type(error).__name__
+    if not first:
+        return "the file is empty"
+    if first.lstrip().lower().startswith(_PAGE):
+        return "it is a web page: a download that failed"
+    if first.startswith(_POINTER):
+        return "it is Git LFS's pointer to the file: type git lfs pull"
+    if isinstance(error, UnidentifiedImageError):
+        return "it is not of a known image format, whatever its name says"
+    return str(error) or type(error).__name__

@@ -1,4 +1,4 @@
-"""Readers of the file formats digit datasets are published in.
+"""Readers of the file formats small-image datasets are published in.
 
 Each reader returns plain arrays and refuses a file that is cut short, naming it: a half download must not become a
 smaller dataset. Pixels are uint8, labels int64.
@@ -11,18 +11,21 @@ import gzip
 import math
 import zlib
 from collections.abc import Callable, Iterable, Sequence
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
-from dfdgbench.datasets.base import Labels
+from dfdgbench.datasets.disk.decode import REPLACE, decoding, read_rgb
+from dfdgbench.datasets.disk.parts import AGAIN, Part, Pixels
+from dfdgbench.datasets.disk.scan import class_folders, images_below
+from dfdgbench.datasets.domains import Labels
 from dfdgbench.errors import DataError, MissingDataError, missing_extra
 
-Pixels = NDArray[np.uint8]
-
-AGAIN = "Download it again."
+DIGITS = tuple("0123456789")
+CIFAR_ROW = 1 + 3 * 32 * 32
 
 
 def locate(root: Path, what: str, candidates: Iterable[str]) -> Path:
@@ -66,7 +69,53 @@ def read_idx(path: Path) -> Pixels:
     return np.frombuffer(content, dtype=np.uint8, offset=start).reshape(shape)
 
 
-def read_svhn(path: Path) -> tuple[Pixels, Labels]:
+def read_digit_tree(folder: Path, side: int) -> Part:
+    """Grey digits kept as image files ``DIGIT/NUMBER.png``, in the order of the numbers, which is MNIST's own.
+
+    Returns images [N, side, side] and labels [N].
+    """
+    class_folders(folder, folder.name, DIGITS)
+    found: dict[int, tuple[int, str]] = {}
+    for label, digit in enumerate(DIGITS):
+        for file in images_below(folder / digit):
+            stem = file.rpartition(".")[0]
+            if not stem.isdecimal() or int(stem) in found:
+                given = "is numbered as another is" if stem.isdecimal() else "has no number for a name"
+                raise DataError(f"The image {folder / digit / file} {given}; files are DIGIT/NUMBER.png. {REPLACE}")
+            found[int(stem)] = (label, f"{digit}/{file}")
+    numbers = sorted(found)
+    missing = next((after - 1 for before, after in pairwise(numbers) if after != before + 1), None)
+    if missing is not None:
+        raise DataError(f"The folder {folder} holds {len(found)} images, and none of them is number {missing}. {AGAIN}")
+    images = np.empty((len(found), side, side), dtype=np.uint8)
+    labels = np.empty(len(found), dtype=np.int64)
+    for row, number in enumerate(numbers):
+        labels[row], file = found[number]
+        with decoding(folder / file), Image.open(folder / file) as opened:
+            if opened.size != (side, side):
+                raise DataError(f"The image {folder / file} is {opened.size}; all are {side} x {side}. {REPLACE}")
+            images[row] = np.asarray(opened if opened.mode == "L" else opened.convert("L"))
+    return images, labels
+
+
+def read_cifar(path: Path, rows: int) -> Part:
+    """One file of CIFAR-10's binary version: ``rows`` of a label and 1,024 red, 1,024 green and 1,024 blue bytes.
+
+    Returns images [rows, 32, 32, 3] and labels [rows].
+    """
+    content = read_bytes(path)
+    if len(content) != rows * CIFAR_ROW:
+        raise DataError(
+            f"The file {path} holds {len(content)} bytes; {rows} images of {CIFAR_ROW} bytes are {rows * CIFAR_ROW}. {AGAIN}"
+        )
+    table = np.frombuffer(content, dtype=np.uint8).reshape(rows, CIFAR_ROW)
+    if table[:, 0].max(initial=0) > 9:
+        raise DataError(f"The file {path} is not CIFAR-10's binary version: a label is {table[:, 0].max()}. {AGAIN}")
+    planes = table[:, 1:].reshape(rows, 3, 32, 32)
+    return np.ascontiguousarray(planes.transpose(0, 2, 3, 1)), table[:, 0].astype(np.int64)
+
+
+def read_svhn(path: Path) -> Part:
     """SVHN's cropped digits ("format 2"), a MATLAB 5 file with ``X`` uint8 [32, 32, 3, N] and ``y`` [N, 1].
 
     Label 10 is the digit 0. Returns images [N, 32, 32, 3] and labels [N].
@@ -87,7 +136,7 @@ def read_svhn(path: Path) -> tuple[Pixels, Labels]:
     return np.ascontiguousarray(images.transpose(3, 0, 1, 2)), labels.astype(np.int64) % 10
 
 
-def read_usps_text(path: Path) -> tuple[Pixels, Labels]:
+def read_usps_text(path: Path) -> Part:
     """USPS in libsvm's text format, packed with bzip2 or not: ``label index:value ...``.
 
     Labels 1..10 are the digits 0..9, indices 1..256 the pixels of 16 rows, values in [-1, 1]; an absent pixel is 0.
@@ -108,7 +157,24 @@ def read_usps_text(path: Path) -> tuple[Pixels, Labels]:
     return as_bytes(path, (values + 1) / 2, labels)
 
 
-def read_usps_h5(path: Path) -> dict[str, tuple[Pixels, Labels]]:
+def read_usps_zip(path: Path) -> Part:
+    """USPS as *The Elements of Statistical Learning* hands it out (``zip.train.gz``): a digit and 256 values a line.
+
+    Values lie in [-1, 1]; the file may be unpacked. Returns images [N, 16, 16] and labels [N].
+    """
+    lines = [line.split() for line in read_bytes(path).decode("ascii", errors="replace").splitlines()]
+    wrong = next((row for row, cells in enumerate(lines) if len(cells) != 257), None)
+    if wrong is not None or not lines:
+        where = "is empty" if wrong is None else f"holds {len(lines[wrong])} numbers in line {wrong + 1}"
+        raise DataError(f"The file {path} {where}; a line is a digit and 256 grey values. {AGAIN}")
+    try:
+        table = np.array(lines, dtype=np.float64)
+    except ValueError as error:
+        raise DataError(f"The file {path} holds something that is no number ({error}). {AGAIN}") from error
+    return as_bytes(path, (table[:, 1:] + 1) / 2, table[:, 0].astype(np.int64))
+
+
+def read_usps_h5(path: Path) -> dict[str, Part]:
     """USPS as ``usps.h5``: groups ``train`` and ``test`` with ``data`` [N, 256] in [0, 1] and ``target`` [N].
 
     Returns, for each of the two groups, images [N, 16, 16] and labels [N].
@@ -128,7 +194,7 @@ def read_usps_h5(path: Path) -> dict[str, tuple[Pixels, Labels]]:
     return {part: as_bytes(path, values, labels) for part, (values, labels) in parts.items()}
 
 
-def as_bytes(path: Path, values: NDArray[np.float64], labels: Labels) -> tuple[Pixels, Labels]:
+def as_bytes(path: Path, values: NDArray[np.float64], labels: Labels) -> Part:
     """Images uint8 [N, 16, 16] from grey values [N, 256] in [0, 1], with their labels checked to be digits."""
     fits = values.ndim == 2 and values.shape[1] == 256 and len(values) == len(labels) > 0
     if not fits or values.min() < -1e-6 or values.max() > 1 + 1e-6 or labels.min() < 0 or labels.max() > 9:
@@ -136,7 +202,7 @@ def as_bytes(path: Path, values: NDArray[np.float64], labels: Labels) -> tuple[P
     return np.rint(values.clip(0, 1) * 255).astype(np.uint8).reshape(-1, 16, 16), labels
 
 
-def read_listed_images(folder: Path, listing: Path, size: int) -> tuple[Pixels, Labels]:
+def read_listed_images(folder: Path, listing: Path, size: int) -> Part:
     """Images of ``folder`` named by ``listing``, whose lines are ``file label``, in its order.
 
     Returns images [N, size, size, 3] and labels [N].
@@ -148,11 +214,9 @@ def read_listed_images(folder: Path, listing: Path, size: int) -> tuple[Pixels, 
         raise DataError(f"The file {listing} is not a list of 'file label' lines ({error}). {AGAIN}") from error
     images = np.empty((len(rows), size, size, 3), dtype=np.uint8)
     for row, (file, _) in enumerate(rows):
-        try:
-            with Image.open(folder / file) as opened:
-                images[row] = np.asarray(fitted(opened.convert("RGB"), size))
-        except (OSError, EOFError, UnidentifiedImageError, SyntaxError, ValueError) as error:
-            raise DataError(f"The image {folder / file} of {listing.name} cannot be read ({error}). {AGAIN}") from error
+        if not (folder / file).is_file():
+            raise DataError(f"The image {folder / file}, named in {listing.name}, does not exist. {AGAIN}")
+        images[row] = np.asarray(fitted(read_rgb(folder / file), size))
     return images, labels
 
 

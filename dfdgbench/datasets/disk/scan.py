@@ -4,38 +4,91 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from enum import Enum
+from operator import attrgetter
 from pathlib import Path
 
 from dfdgbench.errors import DataError, MissingDataError, listing, near
 
 IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp"})
+"""Those of torchvision's ``ImageFolder``, which DomainBed reads with: what it leaves out, we leave out."""
+
+
+class Kind(Enum):
+    """What a file is by its name: an image, a link called like an image that leads nowhere, or anything else."""
+
+    IMAGE = "image"
+    BROKEN = "broken link"
+    OTHER = "other"
 
 
 def images_below(folder: str | Path) -> list[str]:
     """Paths, relative to ``folder`` and with ``/`` between, of all image files below it, in the order of their paths.
 
-    Links are followed, as torchvision's ``ImageFolder`` does. A link that leads back to a folder above it is a ``DataError``.
+    Links are followed, as torchvision's ``ImageFolder`` does. One that leads nowhere, one that leads back to a folder
+    above it, and a folder that cannot be listed are each a ``DataError``.
     """
-    found: list[str] = []
-    _walk(os.fspath(folder), "", (), found)
-    return sorted(found, key=lambda path: path.split("/"))
+    found: dict[Kind, list[str]] = {kind: [] for kind in Kind}
+    for path, kind in files_below(folder):
+        found[kind].append(path)
+    broken = found[Kind.BROKEN]
+    if broken:
+        raise DataError(
+            f"{len(broken)} of the images below {folder} are links that lead nowhere: {listing(broken, 3)}. "
+            "Put back what they lead to, or remove the links."
+        )
+    return found[Kind.IMAGE]
 
 
-def _walk(folder: str, prefix: str, above: tuple[tuple[int, int], ...], found: list[str]) -> None:
-    state = os.stat(folder)
+def holds_image(folder: str | Path) -> bool:
+    """Whether there is any image file below ``folder``; stops at the first."""
+    return any(kind is Kind.IMAGE for _, kind in files_below(folder))
+
+
+def files_below(folder: str | Path) -> Iterator[tuple[str, Kind]]:
+    """Path, as in :func:`images_below`, and kind of every file below ``folder`` that is not hidden."""
+    return _walk(os.fspath(folder), "", ())
+
+
+def _walk(folder: str, prefix: str, above: tuple[tuple[int, int], ...]) -> Iterator[tuple[str, Kind]]:
+    with _told(folder):
+        state = os.stat(folder)
+        with os.scandir(folder) as entries:
+            visible = sorted(_visible(entries), key=attrgetter("name"))
     here = (state.st_dev, state.st_ino)
     if here in above:
         raise DataError(
             f"The folder {folder} leads back to a folder above it (a loop of symbolic links). Remove the link."
         )
-    with os.scandir(folder) as entries:
-        for entry in entries:
-            if entry.name.startswith("."):
-                continue
-            if os.path.splitext(entry.name)[1].lower() in IMAGE_SUFFIXES:
-                found.append(prefix + entry.name)
-            elif _is_folder(entry):
-                _walk(entry.path, f"{prefix}{entry.name}/", (*above, here), found)
+    for entry in visible:
+        # Answered by the listing itself, without a look at the file, for all but links.
+        if not entry.is_file(follow_symlinks=False) and _is_folder(entry):
+            yield from _walk(entry.path, f"{prefix}{entry.name}/", (*above, here))
+        elif os.path.splitext(entry.name)[1].lower() not in IMAGE_SUFFIXES:
+            yield prefix + entry.name, Kind.OTHER
+        elif entry.is_symlink() and not os.path.exists(entry.path):
+            yield prefix + entry.name, Kind.BROKEN
+        else:
+            yield prefix + entry.name, Kind.IMAGE
+
+
+@contextmanager
+def _told(folder: str | Path) -> Iterator[None]:
+    """Turn a folder that cannot be listed into a ``DataError`` that names it."""
+    try:
+        yield
+    except FileNotFoundError as error:
+        raise MissingDataError(f"The folder {folder} does not exist. See `dfdgbench data status`.") from error
+    except PermissionError as error:
+        raise DataError(
+            f"The folder {folder} may not be listed ({error.strerror}). Give yourself leave to read it: "
+            f"chmod u+rx '{folder}'"
+        ) from error
+    except OSError as error:
+        raise DataError(
+            f"The folder {folder} cannot be listed ({error.strerror or error}). Mend or remove it."
+        ) from error
 
 
 def _is_folder(entry: os.DirEntry[str]) -> bool:
@@ -49,8 +102,14 @@ def _is_folder(entry: os.DirEntry[str]) -> bool:
 
 def folders_in(folder: str | Path) -> list[str]:
     """Names of the folders in ``folder``, sorted, hidden ones left out."""
-    with os.scandir(folder) as entries:
+    with _told(folder), os.scandir(folder) as entries:
         return sorted(entry.name for entry in _visible(entries) if _is_folder(entry))
+
+
+def files_in(folder: str | Path) -> list[str]:
+    """Names of what else is in ``folder``, sorted, hidden ones left out."""
+    with _told(folder), os.scandir(folder) as entries:
+        return sorted(entry.name for entry in _visible(entries) if not _is_folder(entry))
 
 
 def _visible(entries: Iterator[os.DirEntry[str]]) -> Iterator[os.DirEntry[str]]:

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal, get_type_hints
 
 from dfdgbench.datasets.base import DATASETS, Dataset
-from dfdgbench.errors import DfdgbenchError, MissingDataError
+from dfdgbench.datasets.disk.elsewhere import Elsewhere
+from dfdgbench.datasets.domains import ArrayDomain
+from dfdgbench.errors import DfdgbenchError, MissingDataError, listing, near
 
-State = Literal["ok", "missing", "wrong", "embedded"]
+State = Literal["ok", "missing", "wrong", "embedded", "unread"]
+Get = Literal["download", "by hand", "nothing to do"]
 
 
 @dataclass(frozen=True)
@@ -32,11 +36,21 @@ class DomainStatus:
 
 @dataclass(frozen=True)
 class DatasetStatus:
-    """What was found of one dataset; ``layout`` says where its files belong below the data folder."""
+    """What was found of one dataset.
+
+    Attributes:
+        layout: where its files belong below the data folder.
+        strays: folders of its own folder that belong to no domain, and are not read.
+        get: how it is got.
+        remarks: sentences on the whole of it: where it may lie instead, what may be a mistake.
+    """
 
     name: str
     layout: str
     domains: tuple[DomainStatus, ...]
+    strays: tuple[str, ...] = ()
+    get: Get = "nothing to do"
+    remarks: tuple[str, ...] = ()
 
     @property
     def state(self) -> State:
@@ -49,33 +63,108 @@ class DatasetStatus:
         """Images counted in all domains."""
         return sum(domain.found or 0 for domain in self.domains)
 
+    @property
+    def expected(self) -> int | None:
+        """Images that all domains should have; None where that is not fixed."""
+        counts = [domain.expected for domain in self.domains]
+        return None if None in counts else sum(count or 0 for count in counts)
+
+    def json(self) -> dict[str, Any]:
+        """All of it as JSON."""
+        return asdict(self) | {"state": self.state}
+
 
 def status(name: str, data_dir: str | Path | None) -> DatasetStatus:
-    """What ``data_dir`` holds of the dataset called ``name``. Raises ``UnknownNameError``, and nothing else."""
-    dataset = DATASETS.get(name)(data_dir)
-    rows = tuple(_domain(dataset, index) for index in range(len(dataset.metadata.domains)))
-    return DatasetStatus(name, dataset.metadata.layout, rows)
+    """What ``data_dir`` holds of the dataset called ``name``.
+
+    Folders are listed, and image files in them not opened; a dataset that is kept in files of arrays is read. Raises
+    ``UnknownNameError``, for ``folder:PATH`` what is wrong with that, and nothing else.
+    """
+    return _status(name, data_dir, Elsewhere(data_dir), quick=False)
 
 
 def status_of_all(data_dir: str | Path | None) -> list[DatasetStatus]:
-    """:func:`status` of every registered dataset, in the registry's order."""
-    return [status(name, data_dir) for name in DATASETS.names()]
+    """:func:`status` of every registered dataset, in the registry's order, without reading any file: what could only be
+    told by reading is "unread"."""
+    elsewhere = Elsewhere(data_dir)
+    return [_status(name, data_dir, elsewhere, quick=True) for name in DATASETS.names()]
+
+
+def _status(name: str, data_dir: str | Path | None, elsewhere: Elsewhere, quick: bool) -> DatasetStatus:
+    dataset = DATASETS.get(name)(data_dir)
+    metadata = dataset.metadata
+    reason = _unread(dataset, elsewhere) if quick else ""
+    if reason:
+        rows = tuple(
+            DomainStatus(domain, count, None, "unread", reason) for domain, count in _expected(dataset).items()
+        )
+    else:
+        rows = tuple(_domain(dataset, index) for index in range(len(metadata.domains)))
+    strays = _strays(dataset) if any(row.state != "missing" for row in rows) else ()
+    missing = [row.name for row in rows if row.state == "missing"]
+    remarks = list(dataset.notices)
+    if len(missing) == len(rows):
+        remarks += elsewhere.instead(metadata)
+    renamed = [f"'{other}' may be '{domain}', renamed" for domain in missing for other in near(domain, strays)[:1]]
+    if strays:
+        hint = f" ({'; '.join(renamed)})" if renamed else ""
+        remarks.append(
+            f"The folders {listing(strays, 5)} in {metadata.folder} belong to no domain and are not read{hint}."
+        )
+    return DatasetStatus(name, metadata.layout, rows, strays, _get(dataset), tuple(remarks))
+
+
+def _expected(dataset: Dataset) -> Mapping[str, int | None]:
+    domains = dataset.metadata.domains
+    return dict(zip(domains, dataset.metadata.counts or (None,) * len(domains), strict=True))
+
+
+def _unread(dataset: Dataset, elsewhere: Elsewhere) -> str:
+    """Where a dataset is there and only reading it would tell what of it: why so. "" for all others."""
+    metadata = dataset.metadata
+    there = elsewhere.named_in(metadata) if metadata.needs_data_dir and _reads(dataset) else []
+    return f"there: {listing(there)}; `dfdgbench data status {metadata.name}` reads it" if there else ""
+
+
+def _reads(dataset: Dataset) -> bool:
+    """Whether opening a domain reads its images, or tables of them by another package, and not only lists them."""
+    try:
+        opened = get_type_hints(type(dataset).open).get("return")
+    except NameError:  # a type that only a type checker imports
+        opened = None
+    return bool(dataset.metadata.extra) or (isinstance(opened, type) and issubclass(opened, ArrayDomain))
+
+
+def _get(dataset: Dataset) -> Get:
+    metadata = dataset.metadata
+    if not metadata.needs_data_dir:
+        return "nothing to do"
+    return "download" if metadata.sources else "by hand"
+
+
+def _strays(dataset: Dataset) -> tuple[str, ...]:
+    if dataset.data_dir is None:
+        return ()
+    try:
+        return tuple(dataset.strays(dataset.data_dir))
+    except OSError:
+        return ()  # of a folder that cannot be listed it is told where its domains are
 
 
 def _domain(dataset: Dataset, index: int) -> DomainStatus:
     metadata = dataset.metadata
     name, expected = metadata.domains[index], metadata.counts[index] if metadata.counts is not None else None
-    if not metadata.needs_data_dir:
+    if not metadata.layout:
         return DomainStatus(name, expected, expected, "embedded")
-    if dataset.data_dir is None:
+    if metadata.needs_data_dir and dataset.data_dir is None:
         return DomainStatus(name, expected, None, "missing", "No data folder was given. Type --data-dir DIR.")
-    if not dataset.data_dir.is_dir():
+    if dataset.data_dir is not None and metadata.needs_data_dir and not dataset.data_dir.is_dir():
         return DomainStatus(name, expected, None, "missing", f"The data folder {dataset.data_dir} does not exist.")
     try:
         found = len(dataset.open(index))
     except MissingDataError as error:
         return DomainStatus(name, expected, None, "missing", str(error))
-    except DfdgbenchError as error:
+    except (DfdgbenchError, OSError) as error:
         return DomainStatus(name, expected, None, "wrong", str(error))
     if expected is not None and found != expected:
         return DomainStatus(name, expected, found, "wrong", f"{found} images instead of {expected}")

@@ -1,0 +1,113 @@
+"""Images with masks, moved together: batches for segmentation.
+
+Every image is brought to one height and width bicubically, its mask to the nearest pixel, each from its own native size (a few
+of GTA5's differ). Training mirrors both or neither. As in classification, training batch ``k`` is a pure function of a seed
+and ``k``.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterator
+from functools import cached_property
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from dfdgbench.datasets.domains import Keys, MaskedDomain
+from dfdgbench.datasets.feed import pool
+from dfdgbench.datasets.feed.images import to_float
+from dfdgbench.datasets.feed.pixels import Pixels
+from dfdgbench.datasets.feed.readers import DataPath
+from dfdgbench.datasets.feed.split import Split
+from dfdgbench.datasets.feed.store import Shape, Store, items, open_store
+from dfdgbench.datasets.feed.training import Batch, ahead
+from dfdgbench.errors import ConfigError, DataError
+from dfdgbench.seeds import generator
+
+
+class PairReader:
+    """Images and masks of a domain at one size, from stores (fast) or from their files (exact); the same bits from both.
+
+    Args:
+        domain: with labelled masks, or (``unlabelled``) without: then every pixel is 255.
+        shape: height and width.
+    """
+
+    ahead = 2
+
+    def __init__(self, domain: MaskedDomain, shape: tuple[int, int], path: DataPath) -> None:
+        self.domain, self.path = domain, path
+        self.photo, self.mask = Shape(*shape, "photo"), Shape(*shape, "mask")
+
+    def start(self, keys: Keys, mirrored: NDArray[np.bool_] | None = None) -> Callable[[], Batch]:
+        """Start a batch; what is returned waits for images float32 [B, 3, H, W] in [0, 1] and masks int64 [B, H, W]."""
+        photos, masks = self._pixels(keys, self.photo), self._pixels(keys, self.mask)
+
+        def wait() -> Batch:
+            images, targets = photos().copy(), masks().copy()
+            if mirrored is not None:
+                images[mirrored], targets[mirrored] = images[mirrored, :, ::-1], targets[mirrored, :, ::-1]
+            return to_float(torch.from_numpy(images).permute(0, 3, 1, 2)), torch.from_numpy(targets[..., 0]).long()
+
+        return wait
+
+    def _pixels(self, keys: Keys, shape: Shape) -> Callable[[], Pixels]:
+        if shape is self.mask and not any(self.domain.masks[key] for key in keys.tolist()):
+            return lambda: np.full((len(keys), *shape.item), 255, np.uint8)
+        if self.path.kind == "fast":
+            store = self._photos if shape is self.photo else self._masks
+            return lambda: store.pixels[keys]
+        made = pool.shared(self.path.workers).submit(items, self.domain.part(keys), shape)
+        return lambda: made.result()[0]
+
+    @cached_property
+    def _photos(self) -> Store:
+        return self._open(self.photo)
+
+    @cached_property
+    def _masks(self) -> Store:
+        return self._open(self.mask)
+
+    def _open(self, shape: Shape) -> Store:
+        return open_store(self.domain, shape, self.path.stores, jobs=self.path.jobs)
+
+
+class PairFeed:
+    """Endless training batches of images with masks, drawn with replacement.
+
+    Args:
+        seed: of this feed alone.
+        hflip: whether images are mirrored, with probability 1/2, and their masks with them.
+
+    Raises:
+        DataError: the split is empty.
+    """
+
+    def __init__(self, split: Split, batch_size: int, seed: int, reader: PairReader, hflip: bool = True) -> None:
+        if len(split) == 0:
+            raise DataError(f"The training split of domain '{split.domain.name}' is empty.")
+        if batch_size < 1:
+            raise ConfigError(f"batch_size is {batch_size}; a batch needs at least 1 image.")
+        self.split, self.batch_size, self.seed, self.reader, self.hflip = split, batch_size, seed, reader, hflip
+
+    def batch(self, k: int) -> Batch:
+        """Batch ``k``: images float32 [B, 3, H, W] in [0, 1] and masks int64 [B, H, W]."""
+        return self._started(k)()
+
+    def prefetch(self, start: int = 0) -> Iterator[Batch]:
+        """Batches ``start``, ``start + 1``, ... without end."""
+        return ahead((self._started(k) for k in itertools.count(start)), self.reader.ahead)
+
+    def _started(self, k: int) -> Callable[[], Batch]:
+        random = generator("batch", self.seed, k)
+        positions = torch.randint(len(self.split), (self.batch_size,), generator=random)
+        mirrored = (torch.rand((self.batch_size,), generator=random) < 0.5).numpy() if self.hflip else None
+        return self.reader.start(self.split.keys[positions.numpy()], mirrored)
+
+
+def pair_batches(split: Split, reader: PairReader, batch_size: int) -> Iterator[Batch]:
+    """Every image and its mask once, in the split's order; the last batch may be smaller and is never dropped."""
+    starts = range(0, len(split), batch_size)
+    return ahead((reader.start(split.keys[begin : begin + batch_size]) for begin in starts), reader.ahead)

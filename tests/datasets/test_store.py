@@ -1,0 +1,198 @@
+"""Stores: built once, resumed, shared, found again when the tree moves, and never half-built taken for whole."""
+
+from __future__ import annotations
+
+import errno
+import logging
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from dfdgbench.datasets.base import Domain
+from dfdgbench.datasets.domains import FolderDomain, MaskedDomain, folder_domain
+from dfdgbench.datasets.feed import store
+from dfdgbench.datasets.feed.pixels import plain
+from dfdgbench.datasets.feed.readers import DataPath, StoreReader
+from dfdgbench.datasets.feed.shapes import train_side
+from dfdgbench.datasets.feed.store import Shape, Store, find_store, open_store, remove_store
+from dfdgbench.errors import DataError
+
+SHAPE = Shape(12, 12)
+
+
+@pytest.fixture
+def files(folder: Domain) -> FolderDomain:
+    assert isinstance(folder, FolderDomain)
+    return folder
+
+
+@pytest.fixture
+def small_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(store, "CHUNK", 2)
+    monkeypatch.setattr(store, "SYNCED", 1)
+
+
+def content(files: FolderDomain) -> np.ndarray:
+    return np.stack([plain(files.image(index), 12, 12) for index in range(len(files))])
+
+
+def test_a_store_holds_plain_images_and_the_sizes_of_files(files: FolderDomain, tmp_path: Path) -> None:
+    made = open_store(files, SHAPE, [tmp_path / "stores"])
+    assert np.array_equal(made.pixels, content(files))
+    assert made.sizes.tolist() == [[16, 20]] * 9
+    assert not made.lossless
+    assert open_store(files, Shape(16, 20), [tmp_path / "stores"]).lossless
+    assert not (made.path / "progress").exists()
+
+
+def test_processes_change_nothing(files: FolderDomain, tmp_path: Path, small_chunks: None) -> None:
+    alone, together = (open_store(files, SHAPE, [tmp_path / str(jobs)], jobs=jobs) for jobs in (1, 2))
+    assert np.array_equal(alone.pixels, together.pixels)
+
+
+def test_a_store_is_built_once_and_found_when_the_tree_moves(
+    files: FolderDomain, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = open_store(files, SHAPE, [tmp_path / "stores"])
+    shutil.move(files.root, tmp_path / "moved")
+    monkeypatch.setattr(store, "_build", lambda *args: pytest.fail("built again"))
+    moved = folder_domain("art", tmp_path / "moved", ("cat", "dog", "emu"))
+    assert open_store(moved, SHAPE, [tmp_path / "elsewhere", tmp_path / "stores"]).path == first.path
+    assert find_store(moved, SHAPE, [tmp_path / "stores"])
+    assert not find_store(moved, Shape(13, 13), [tmp_path / "stores"])
+
+
+def test_changed_files_make_another_store(files: FolderDomain, tmp_path: Path) -> None:
+    first = open_store(files, SHAPE, [tmp_path / "stores"])
+    (files.root / files.files[0]).unlink()
+    fewer = folder_domain("art", files.root, ("cat", "dog", "emu"))
+    assert open_store(fewer, SHAPE, [tmp_path / "stores"]).path != first.path
+
+
+def test_a_stopped_build_goes_on(
+    files: FolderDomain, tmp_path: Path, small_chunks: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows, real = [], store.write_rows
+
+    def counted(part: FolderDomain, start: int, shape: Shape, path: str) -> None:
+        if len(rows) == 3:
+            raise KeyboardInterrupt
+        rows.append(start)
+        real(part, start, shape, path)
+
+    monkeypatch.setattr(store, "write_rows", counted)
+    with pytest.raises(KeyboardInterrupt):
+        open_store(files, SHAPE, [tmp_path])
+    assert not find_store(files, SHAPE, [tmp_path])
+    monkeypatch.setattr(store, "write_rows", lambda *args: real(*args) or rows.append(args[1]))
+    assert np.array_equal(open_store(files, SHAPE, [tmp_path]).pixels, content(files))
+    assert rows == [0, 2, 4, 6, 8]
+
+
+KILLED = """
+import os, signal, sys
+from dfdgbench.datasets.domains import folder_domain
+from dfdgbench.datasets.feed import store
+from pathlib import Path
+store.CHUNK, store.SYNCED = 2, 1
+def die(done, total):
+    if done >= 4:
+        os.kill(os.getpid(), signal.SIGKILL)
+domain = folder_domain("art", Path(sys.argv[1]), ("cat", "dog", "emu"))
+store.open_store(domain, store.Shape(12, 12), [Path(sys.argv[2])], progress=die)
+"""
+
+
+def test_a_killed_build_is_not_taken_for_whole_and_goes_on(
+    files: FolderDomain, tmp_path: Path, small_chunks: None
+) -> None:
+    ended = subprocess.run([sys.executable, "-c", KILLED, str(files.root), str(tmp_path)], check=False, timeout=120)
+    assert ended.returncode == -signal.SIGKILL
+    assert not find_store(files, SHAPE, [tmp_path])
+    done: list[int] = []
+    made = open_store(files, SHAPE, [tmp_path], progress=lambda count, total: done.append(count))
+    assert done == [6, 8, 9], "what had been written was decoded again"
+    assert np.array_equal(made.pixels, content(files))
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT])
+@pytest.mark.parametrize("late", [False, True])
+def test_a_full_disk(
+    files: FolderDomain, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int, late: bool
+) -> None:
+    def full(*args: object) -> int:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(os, "pwrite" if late else "posix_fallocate", full)
+    with pytest.raises(DataError, match=r"has no room .* Make room, type --store-dir DIR .* --data-path exact"):
+        open_store(files, SHAPE, [tmp_path / "stores"])
+    monkeypatch.undo()
+    left = [path for path in (tmp_path / "stores").iterdir() if path.suffix != ".lease"]
+    assert left == []
+    assert np.array_equal(open_store(files, SHAPE, [tmp_path / "stores"]).pixels, content(files))
+
+
+def test_a_folder_that_cannot_be_written(files: FolderDomain, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    (tmp_path / "file").touch()
+    with caplog.at_level(logging.WARNING, "dfdgbench"):
+        made = open_store(files, SHAPE, [tmp_path / "file" / "stores", tmp_path / "cache"])
+    assert made.path.parent == tmp_path / "cache"
+    assert (
+        f"{tmp_path / 'file' / 'stores'} cannot be written; decoded images are kept in {tmp_path / 'cache'}"
+        in caplog.text
+    )
+    with pytest.raises(DataError, match="--store-dir DIR"):
+        open_store(files, Shape(5, 5), [tmp_path / "file" / "stores"])
+
+
+def test_a_damaged_file_is_named_and_leaves_no_store(files: FolderDomain, tmp_path: Path) -> None:
+    (files.root / files.files[4]).write_bytes(b"")
+    with pytest.raises(DataError, match=r"^The image .*pic_001.png cannot be decoded \(the file is empty\)"):
+        open_store(files, SHAPE, [tmp_path / "stores"])
+    assert not find_store(files, SHAPE, [tmp_path / "stores"])
+
+
+def test_a_cut_store_is_told(files: FolderDomain, tmp_path: Path) -> None:
+    made = open_store(files, SHAPE, [tmp_path / "stores"])
+    os.truncate(made.path / "pixels", 100)
+    with pytest.raises(DataError, match=r"is damaged .* Remove the folder"):
+        open_store(files, SHAPE, [tmp_path / "stores"])
+
+
+def test_masks_are_nearest_and_unlabelled_ones_are_ignored(files: FolderDomain, tmp_path: Path) -> None:
+    def read(path: str) -> np.ndarray:
+        return np.arange(6, dtype=np.uint8).reshape(2, 3)
+
+    masked = MaskedDomain("scenes", files.root, files.files[:2], [files.files[0], ""], read)
+    made = open_store(masked, Shape(4, 6, "mask"), [tmp_path / "stores"])
+    assert made.pixels[0, ..., 0].tolist() == np.repeat(np.repeat(np.arange(6).reshape(2, 3), 2, 0), 2, 1).tolist()
+    assert (made.pixels[1] == 255).all()
+
+
+def test_the_side_of_a_store_lets_the_smallest_crop_fill_the_network() -> None:
+    assert train_side(224, None) == 268
+    assert train_side(224, 227) == 227
+    assert train_side(224, 1024) == 268
+    assert train_side(224, 32) == 32
+
+
+def test_a_lossless_store_serves_evaluation_too(files: FolderDomain, tmp_path: Path) -> None:
+    square = MaskedDomain("square", files.root, files.files, [""] * 9, lambda path: np.zeros((1, 1), np.uint8))
+    reader = StoreReader(square, 12, DataPath("fast", (tmp_path / "stores",)), native=None)
+    assert isinstance(reader.whole, Store)
+    assert reader.whole is not reader.train
+    assert reader.whole.shape == SHAPE
+
+
+def test_a_removed_store_is_gone_and_built_anew(files: FolderDomain, tmp_path: Path) -> None:
+    made = open_store(files, SHAPE, [tmp_path])
+    assert remove_store(files, SHAPE, [tmp_path])
+    assert not made.path.exists()
+    assert not remove_store(files, SHAPE, [tmp_path])
+    assert np.array_equal(open_store(files, SHAPE, [tmp_path]).pixels, content(files))
