@@ -10,7 +10,7 @@ from dfdgbench.cli.output import fail, say, say_table, size
 from dfdgbench.errors import DfdgbenchError
 
 if TYPE_CHECKING:
-    from dfdgbench.datasets.disk.obtain import Outcome, Wanted
+    from dfdgbench.datasets.get.obtain import Outcome, Wanted
     from dfdgbench.datasets.metadata import Metadata
 
 EXAMPLES = """\
@@ -67,7 +67,7 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _get(name: str, metadata: Metadata, options: argparse.Namespace) -> None:
-    from dfdgbench.datasets.disk.obtain import obtain
+    from dfdgbench.datasets.get.obtain import obtain
 
     outcome = obtain(name, options.data_dir, options.offline, options.keep)
     say(_told(name, metadata, options.data_dir, outcome))
@@ -87,8 +87,8 @@ def _told(name: str, metadata: Metadata, data_dir: str, outcome: Outcome) -> str
 
 def _list(name: str, metadata: Metadata, data_dir: str) -> None:
     """Print what a download would take."""
-    from dfdgbench.datasets.disk.obtain import wanted
-    from dfdgbench.datasets.disk.status import status
+    from dfdgbench.datasets.check.status import status
+    from dfdgbench.datasets.get.obtain import wanted
 
     if (state := status(name, data_dir).state) in ("ok", "embedded"):
         say(f"{name} is {'whole' if state == 'ok' else 'embedded'}: nothing would be downloaded.")
@@ -105,7 +105,7 @@ def _list(name: str, metadata: Metadata, data_dir: str) -> None:
 
 def _rows(file: Wanted) -> list[dict[str, Any]]:
     """A row for each mirror."""
-    from dfdgbench.datasets.disk.transfer import address
+    from dfdgbench.datasets.get.transfer import address
 
     state = f"there: {file.at}" if file.at is not None else f"{size(file.come)} have come" if file.come else "to come"
     known = size(file.source.size) if file.source.size else None

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from dfdgbench.cli.output import say, say_table
 
 if TYPE_CHECKING:
-    from dfdgbench.datasets.disk.status import DatasetStatus, DomainStatus
+    from dfdgbench.datasets.check.status import DatasetStatus, DomainStatus
 
 EXAMPLES = """\
 examples:
@@ -42,7 +42,7 @@ def add(actions: Any) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Print one row a domain, or a dataset; exit code 1 where a named dataset is not whole."""
-    from dfdgbench.datasets.disk.status import status, status_of_all
+    from dfdgbench.datasets.check.status import status, status_of_all
 
     named = [status(name, options.data_dir) for name in options.names]
     found = named or status_of_all(options.data_dir)

@@ -11,7 +11,7 @@ from dfdgbench.cli.options import positive
 from dfdgbench.cli.output import fail, say, say_table
 
 if TYPE_CHECKING:
-    from dfdgbench.datasets.disk.report import DomainReport, Report
+    from dfdgbench.datasets.check.report import DomainReport, Report
 
 EXAMPLES = """\
 examples:
@@ -66,7 +66,7 @@ class _Bars:
 
 def run(options: argparse.Namespace) -> int:
     """Print what was found; exit code 1 where something is wrong."""
-    from dfdgbench.datasets.disk.verify import verify
+    from dfdgbench.datasets.check.verify import verify
     from dfdgbench.engine.interrupt import terminated_like_interrupted
 
     bars = _Bars()

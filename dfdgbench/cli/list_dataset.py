@@ -70,7 +70,7 @@ def _facts(metadata: Metadata) -> Iterator[tuple[str, str]]:
 
 def _say_sources(name: str, found: type[Dataset]) -> None:
     """How it is got: files with their mirrors and hashes, another package, or by hand."""
-    from dfdgbench.datasets.disk.transfer import address
+    from dfdgbench.datasets.get.transfer import address
 
     metadata = found.metadata
     say()

@@ -13,8 +13,8 @@ import numpy as np
 from dfdgbench.datasets.base import DATASETS, Metadata, Source
 from dfdgbench.datasets.disk.masks import read_indexed, table
 from dfdgbench.datasets.disk.scan import folders_in, images_below
-from dfdgbench.datasets.disk.staging import bring
 from dfdgbench.datasets.domains import MaskedDomain
+from dfdgbench.datasets.get.staging import bring
 from dfdgbench.datasets.segmentation import SegmentationDataset, in_both_roles, masks_of
 from dfdgbench.errors import DataError, listing
 

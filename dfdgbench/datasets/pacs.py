@@ -8,8 +8,8 @@ import numpy as np
 
 from dfdgbench.datasets.base import DATASETS, Dataset, Keys, Metadata, Source
 from dfdgbench.datasets.disk.lists import Lists, read_parts, refuse_overlap
-from dfdgbench.datasets.disk.staging import bring
 from dfdgbench.datasets.domains import FolderDomain, folder_domain
+from dfdgbench.datasets.get.staging import bring
 
 LISTS = Lists(
     names={

@@ -11,8 +11,8 @@ import numpy as np
 
 from dfdgbench.datasets.base import DATASETS, Dataset, Metadata, Source
 from dfdgbench.datasets.disk.scan import images_below
-from dfdgbench.datasets.disk.staging import bring
 from dfdgbench.datasets.domains import FolderDomain
+from dfdgbench.datasets.get.staging import bring
 from dfdgbench.errors import DataError, MissingDataError
 
 FOLDER = "spawrious224"

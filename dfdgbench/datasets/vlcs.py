@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from dfdgbench.datasets.base import DATASETS, Dataset, Metadata, Source
-from dfdgbench.datasets.disk.staging import bring
 from dfdgbench.datasets.domains import FolderDomain, folder_domain
+from dfdgbench.datasets.get.staging import bring
 
 
 @DATASETS.register("VLCS")

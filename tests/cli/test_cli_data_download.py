@@ -11,7 +11,7 @@ import pytest
 from toy_dataset import Toy, pictures, registered, source, tree, write, zipped
 from web_server import Web, serving
 
-from dfdgbench.datasets.disk import archives
+from dfdgbench.datasets.get import archives
 
 Cli = Callable[..., Any]
 CONTENT = zipped(pictures())

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from dfdgbench.datasets.disk import verify as verifying
-from dfdgbench.datasets.disk.status import status_of_all
+from dfdgbench.datasets.check import verify as verifying
+from dfdgbench.datasets.check.status import status_of_all
 from dfdgbench.datasets.pacs import PACS
 
 DOMAINS, CLASSES = ("clip", "photo", "sketch"), ("cat", "dog")

@@ -13,7 +13,7 @@ import pytest
 
 from dfdgbench.catalogue import KINDS
 from dfdgbench.datasets.base import DATASETS
-from dfdgbench.datasets.disk.transfer import address
+from dfdgbench.datasets.get.transfer import address
 
 SHOWN = {
     "algorithms": "DEKAN",

@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from dfdgbench.datasets.disk import archives, room
-from dfdgbench.datasets.disk.archives import DamagedArchiveError, is_archive, unpack
+from dfdgbench.datasets.get import archives, room
+from dfdgbench.datasets.get.archives import DamagedArchiveError, is_archive, unpack
 from dfdgbench.errors import DataError
 
 FILES = {"top/a.txt": b"first", "top/deep/er/b.bin": random.Random(0).randbytes(70_000), "top/empty": b""}

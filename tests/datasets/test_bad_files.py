@@ -17,10 +17,10 @@ import pytest
 from PIL import Image
 from trees_own import CLASSES, ORIENTATION, animated, deep, encoded, own_tree, palette, picture, rotated
 
+from dfdgbench.datasets.check.verify import verify
 from dfdgbench.datasets.disk import scan
 from dfdgbench.datasets.disk.decode import read_rgb
 from dfdgbench.datasets.disk.scan import Kind, files_below, folders_in, images_below
-from dfdgbench.datasets.disk.verify import verify
 from dfdgbench.datasets.domains import folder_domain
 from dfdgbench.datasets.pacs import PACS
 from dfdgbench.errors import DataError, MissingDataError

@@ -9,7 +9,7 @@ from trees_folders import planted, write
 
 from dfdgbench.datasets import domainnet
 from dfdgbench.datasets.base import Dataset
-from dfdgbench.datasets.disk.status import status
+from dfdgbench.datasets.check.status import status
 from dfdgbench.datasets.domainnet import CLASSES, LIST_DIGESTS, OFFICIAL_LABELS, UNCLEANED_COUNTS, DomainNet
 from dfdgbench.datasets.domains import folder_domain
 from dfdgbench.datasets.protocols import SplitOptions, get_protocol

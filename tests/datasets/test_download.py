@@ -19,8 +19,8 @@ import pytest
 import requests
 from web_server import Web, serving
 
-from dfdgbench.datasets.disk import bar, room, transfer
-from dfdgbench.datasets.disk.download import DIGESTS, download
+from dfdgbench.datasets.get import bar, room, transfer
+from dfdgbench.datasets.get.download import DIGESTS, download
 from dfdgbench.datasets.metadata import Source
 from dfdgbench.errors import DataError, MissingExtraError
 

@@ -10,7 +10,7 @@ import pytest
 from trees_own import CLASSES, DOMAINS, own_tree, picture
 
 from dfdgbench.datasets.base import DATASETS, Dataset
-from dfdgbench.datasets.disk.status import status
+from dfdgbench.datasets.check.status import status
 from dfdgbench.datasets.folder import FolderDataset
 from dfdgbench.engine.config import RunConfig
 from dfdgbench.errors import ConfigError, DataError, DfdgbenchError, MissingDataError, UnknownNameError

@@ -11,7 +11,7 @@ import pytest
 from trees_folders import JPEG, TREES, write
 
 from dfdgbench.datasets.base import DATASETS
-from dfdgbench.datasets.disk.staging import bring
+from dfdgbench.datasets.get.staging import bring
 from dfdgbench.datasets.terraincognita import PARTS
 from dfdgbench.errors import DataError
 

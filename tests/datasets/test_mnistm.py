@@ -9,9 +9,9 @@ import pytest
 from PIL import Image
 from trees_digits import FEW, digits, grey, write_mnist, write_mnistm, write_photos
 
+from dfdgbench.datasets.check.status import status
 from dfdgbench.datasets.digits import Digits, DigitsBuilt
 from dfdgbench.datasets.disk import mnistm
-from dfdgbench.datasets.disk.status import status
 from dfdgbench.errors import DataError, MissingDataError
 
 PHOTOS = 5

@@ -15,10 +15,10 @@ from toy_dataset import COUNT, Toy, pictures, registered, serve, tarred, tree, w
 from web_server import Served, Web, serving
 
 from dfdgbench.datasets.base import DATASETS
-from dfdgbench.datasets.disk import obtain as module
-from dfdgbench.datasets.disk import room, transfer
-from dfdgbench.datasets.disk.obtain import Outcome, obtain, wanted
-from dfdgbench.datasets.disk.workfolder import WorkFolder
+from dfdgbench.datasets.get import obtain as module
+from dfdgbench.datasets.get import room, transfer
+from dfdgbench.datasets.get.obtain import Outcome, obtain, wanted
+from dfdgbench.datasets.get.workfolder import WorkFolder
 from dfdgbench.errors import DataError, MissingDataError, MissingExtraError, UnknownNameError
 
 WHOLE = 2 * COUNT

@@ -18,11 +18,11 @@ from toy_dataset import COUNT, Toy, pictures, registered, serve, tree, work, wri
 from web_server import Served, Web, serving
 
 from dfdgbench.datasets.base import DATASETS, Domain
-from dfdgbench.datasets.disk import archives, transfer, workfolder
-from dfdgbench.datasets.disk import obtain as module
-from dfdgbench.datasets.disk.obtain import Outcome, obtain
-from dfdgbench.datasets.disk.status import status
-from dfdgbench.datasets.disk.workfolder import WorkFolder
+from dfdgbench.datasets.check.status import status
+from dfdgbench.datasets.get import archives, transfer, workfolder
+from dfdgbench.datasets.get import obtain as module
+from dfdgbench.datasets.get.obtain import Outcome, obtain
+from dfdgbench.datasets.get.workfolder import WorkFolder
 from dfdgbench.errors import MissingDataError
 
 WHOLE = 2 * COUNT
@@ -131,7 +131,7 @@ sys.path[:0] = {paths!r}
 from toy_dataset import COUNT, Toy, pictures, registered, serve, source, tarred, tree, work, write, zipped
 import pytest
 from dfdgbench.datasets.base import Source
-from dfdgbench.datasets.disk.obtain import obtain
+from dfdgbench.datasets.get.obtain import obtain
 registered(pytest.MonkeyPatch(), Source.model_validate_json({source!r}))
 assert "torch" not in sys.modules
 obtain("Toy", {data!r})

@@ -13,8 +13,8 @@ from torchvision.transforms import functional as vision
 from trees_digits import MORE, TREES, cifar_images, digits, grey, write_cifar, write_mnist, write_mnist_tree
 
 from dfdgbench.datasets.base import DATASETS, Dataset
+from dfdgbench.datasets.check.status import status
 from dfdgbench.datasets.cifar10 import CIFAR10
-from dfdgbench.datasets.disk.status import status
 from dfdgbench.datasets.domains import ArrayDomain
 from dfdgbench.datasets.mnist_family import ANGLES, MNIST, ColoredMNIST, RotatedMNIST, SharedMNIST, coloured, rotated
 from dfdgbench.datasets.protocols import SplitOptions, get_protocol

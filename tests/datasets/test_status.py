@@ -13,7 +13,7 @@ import pytest
 from trees_own import own_tree
 
 from dfdgbench.datasets.base import DATASETS, Dataset
-from dfdgbench.datasets.disk.status import DatasetStatus, status, status_of_all
+from dfdgbench.datasets.check.status import DatasetStatus, status, status_of_all
 from dfdgbench.datasets.pacs import PACS
 from dfdgbench.errors import UnknownNameError
 

@@ -14,8 +14,8 @@ import trees_folders
 import trees_segmentation
 
 from dfdgbench.datasets.base import DATASETS, Dataset
-from dfdgbench.datasets.disk.status import status
-from dfdgbench.datasets.disk.verify import verify
+from dfdgbench.datasets.check.status import status
+from dfdgbench.datasets.check.verify import verify
 from dfdgbench.datasets.domains import MaskedDomain
 from dfdgbench.datasets.feed.pairs import PairFeed, PairReader
 from dfdgbench.datasets.feed.readers import DataPath, make_reader

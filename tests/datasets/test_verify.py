@@ -20,11 +20,11 @@ from PIL import Image
 from trees_own import CLASSES, DOMAINS, ODD, own_tree, picture
 
 from dfdgbench.datasets.base import DATASETS, Dataset, Metadata
-from dfdgbench.datasets.disk.duplicates import Content, find_duplicates
-from dfdgbench.datasets.disk.examine import examine_images
-from dfdgbench.datasets.disk.report import EXAMPLES, LABELS, MASK_SIZE, NO_CLASS, SIZE, UNLABELLED, Report, Tally
-from dfdgbench.datasets.disk.verify import verify
-from dfdgbench.datasets.disk.workers import Workers
+from dfdgbench.datasets.check.duplicates import Content, find_duplicates
+from dfdgbench.datasets.check.examine import examine_images
+from dfdgbench.datasets.check.report import EXAMPLES, LABELS, MASK_SIZE, NO_CLASS, SIZE, UNLABELLED, Report, Tally
+from dfdgbench.datasets.check.verify import verify
+from dfdgbench.datasets.check.workers import Workers
 from dfdgbench.datasets.domains import Domain, MaskedDomain
 from dfdgbench.datasets.pacs import PACS
 from dfdgbench.errors import DataError, UnknownNameError
@@ -382,7 +382,7 @@ def test_a_domain_of_another_kind_is_read_through_its_own_images(monkeypatch: py
 
 
 def test_what_workers_import_is_light() -> None:
-    code = "import sys, dfdgbench.datasets.disk.examine; print([m for m in ('torch', 'pydantic') if m in sys.modules])"
+    code = "import sys, dfdgbench.datasets.check.examine; print([m for m in ('torch', 'pydantic') if m in sys.modules])"
     ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert ended.stdout == "[]\n"
 
@@ -412,7 +412,7 @@ def test_an_interrupt_ends_the_workers(tmp_path: Path) -> None:
 
 STARTS_WORKERS = """
 import multiprocessing, time
-from dfdgbench.datasets.disk.workers import Workers
+from dfdgbench.datasets.check.workers import Workers
 if __name__ == "__main__":
     workers = Workers(2)
     results = workers.map(abs, range(20))

@@ -10,7 +10,7 @@ from PIL import Image
 from trees_folders import TREES, planted
 
 from dfdgbench.datasets.base import DATASETS
-from dfdgbench.datasets.disk.status import status
+from dfdgbench.datasets.check.status import status
 from dfdgbench.datasets.domains import FolderDomain
 from dfdgbench.errors import DataError, MissingDataError, MissingExtraError
 

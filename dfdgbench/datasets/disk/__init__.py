@@ -1,1 +1,1 @@
-"""What is on disk: listing trees, decoding files, downloading, unpacking, verifying. Nothing here imports torch."""
+"""Reading what is on disk: listing trees, decoding files, the formats data sets are published in. Nothing here imports torch."""

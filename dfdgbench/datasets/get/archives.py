@@ -23,8 +23,8 @@ from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from dfdgbench.datasets.disk import room
-from dfdgbench.datasets.disk.bar import Bar
+from dfdgbench.datasets.get import room
+from dfdgbench.datasets.get.bar import Bar
 from dfdgbench.errors import DataError
 
 ZIP = ".zip"

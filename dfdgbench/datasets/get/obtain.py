@@ -16,11 +16,11 @@ from pathlib import Path
 from typing import Literal
 
 from dfdgbench.datasets.base import DATASETS, Dataset
-from dfdgbench.datasets.disk import archives, room, transfer
-from dfdgbench.datasets.disk.archives import DamagedArchiveError, is_archive
-from dfdgbench.datasets.disk.download import download, require_packages
-from dfdgbench.datasets.disk.status import DatasetStatus, status
-from dfdgbench.datasets.disk.workfolder import WorkFolder
+from dfdgbench.datasets.check.status import DatasetStatus, status
+from dfdgbench.datasets.get import archives, room, transfer
+from dfdgbench.datasets.get.archives import DamagedArchiveError, is_archive
+from dfdgbench.datasets.get.download import download, require_packages
+from dfdgbench.datasets.get.workfolder import WorkFolder
 from dfdgbench.datasets.metadata import Metadata, Source
 from dfdgbench.errors import DataError, MissingDataError, missing_extra
 

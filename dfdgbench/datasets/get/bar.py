@@ -8,7 +8,7 @@ import time
 from types import TracebackType
 from typing import Any
 
-from dfdgbench.datasets.disk import room
+from dfdgbench.datasets.get import room
 
 log = logging.getLogger("dfdgbench")
 DELAY = 1.0

@@ -13,8 +13,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dfdgbench.datasets.disk import room
-from dfdgbench.datasets.disk.bar import Bar
+from dfdgbench.datasets.get import room
+from dfdgbench.datasets.get.bar import Bar
 
 if TYPE_CHECKING:
     import requests

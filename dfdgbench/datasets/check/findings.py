@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dfdgbench.datasets.base import Dataset
-from dfdgbench.datasets.disk import examine
-from dfdgbench.datasets.disk.duplicates import Duplicates
-from dfdgbench.datasets.disk.elsewhere import Elsewhere
-from dfdgbench.datasets.disk.report import LABELS, MASK_SIZE, SIZE, UNLABELLED, WRONG, DomainReport, Finding
+from dfdgbench.datasets.check import examine
+from dfdgbench.datasets.check.duplicates import Duplicates
+from dfdgbench.datasets.check.elsewhere import Elsewhere
+from dfdgbench.datasets.check.report import LABELS, MASK_SIZE, SIZE, UNLABELLED, WRONG, DomainReport, Finding
 from dfdgbench.datasets.disk.scan import Kind, files_below
 from dfdgbench.datasets.domains import FolderDomain
 from dfdgbench.errors import listing, near

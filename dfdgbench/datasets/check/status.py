@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Literal, get_type_hints
 
 from dfdgbench.datasets.base import DATASETS, Dataset
-from dfdgbench.datasets.disk.elsewhere import Elsewhere
+from dfdgbench.datasets.check.elsewhere import Elsewhere
 from dfdgbench.datasets.domains import ArrayDomain
 from dfdgbench.errors import DfdgbenchError, MissingDataError, listing, near
 

@@ -13,10 +13,10 @@ from pathlib import Path
 import numpy as np
 
 from dfdgbench.datasets.base import DATASETS, Dataset, Metadata
-from dfdgbench.datasets.disk.duplicates import Content, Duplicates, find_duplicates
-from dfdgbench.datasets.disk.examine import GREY, Examined, examine_images, examine_masks
-from dfdgbench.datasets.disk.findings import Rest, findings, rest_of
-from dfdgbench.datasets.disk.report import (
+from dfdgbench.datasets.check.duplicates import Content, Duplicates, find_duplicates
+from dfdgbench.datasets.check.examine import GREY, Examined, examine_images, examine_masks
+from dfdgbench.datasets.check.findings import Rest, findings, rest_of
+from dfdgbench.datasets.check.report import (
     LABELS,
     MASK_SIZE,
     NO_CLASS,
@@ -28,7 +28,7 @@ from dfdgbench.datasets.disk.report import (
     State,
     Tally,
 )
-from dfdgbench.datasets.disk.workers import Workers, available_cores
+from dfdgbench.datasets.check.workers import Workers, available_cores
 from dfdgbench.datasets.domains import ArrayDomain, Domain, FolderDomain, MaskedDomain
 from dfdgbench.datasets.metadata import IGNORED
 from dfdgbench.errors import DataError, DfdgbenchError, MissingDataError

@@ -12,7 +12,7 @@ NO_CLASS = "(none)"
 """In place of a class: the pixels of masks that belong to none."""
 
 SIZE, LABELS, MASK_SIZE, UNLABELLED = "size", "labels", "mask size", "no mask"
-"""Remarks that only a whole dataset knows of; the others are those of :mod:`dfdgbench.datasets.disk.examine`."""
+"""Remarks that only a whole dataset knows of; the others are those of :mod:`dfdgbench.datasets.check.examine`."""
 WRONG = (SIZE, LABELS)
 """Remarks with which a domain is not what it should be."""
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from dfdgbench import files
-from dfdgbench.datasets.disk import transfer
+from dfdgbench.datasets.get import transfer
 from dfdgbench.datasets.metadata import Source
 from dfdgbench.errors import DataError, missing_extra
 

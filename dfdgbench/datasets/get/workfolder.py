@@ -15,8 +15,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from dfdgbench import files
-from dfdgbench.datasets.disk.archives import is_archive
-from dfdgbench.datasets.disk.transfer import mark_of, part_of
+from dfdgbench.datasets.get.archives import is_archive
+from dfdgbench.datasets.get.transfer import mark_of, part_of
 from dfdgbench.datasets.metadata import Metadata, Source
 from dfdgbench.leases import Lease
 

@@ -1,0 +1,1 @@
+"""Getting datasets: downloads, archives, and moving what is whole into place. Nothing here imports torch."""
