@@ -25,7 +25,7 @@ from torchvision.datasets import ImageFolder
 from torchvision.transforms import v2
 
 from dfdgbench.datasets.base import DATASETS
-from dfdgbench.datasets.feed.augment import apply
+from dfdgbench.datasets.feed.augment import LUMA, apply
 from dfdgbench.datasets.feed.readers import DataPath, StoreReader, make_reader, stored_boxes
 from dfdgbench.datasets.feed.split import Split
 from dfdgbench.datasets.feed.training import TrainingFeed, domainbed_augmentation
@@ -104,7 +104,7 @@ def _kornia(size: int) -> torch.nn.Module:
         augmentation.RandomResizedCrop((size, size), scale=(0.7, 1.0)),
         augmentation.RandomHorizontalFlip(),
         augmentation.ColorJitter(0.3, 0.3, 0.3, 0.3),
-        augmentation.RandomGrayscale(0.1),
+        augmentation.RandomGrayscale(rgb_weights=torch.tensor(LUMA), p=0.1),
     )
 
 
