@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import time
@@ -11,16 +12,27 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from multiprocessing.queues import Queue
+    from multiprocessing.connection import Connection
 
     from dfdgbench.engine.config import Execution, RunConfig
     from dfdgbench.planning import Plan
 
+Result = tuple[float, str, str]
+"""Seconds, message, traceback; the message is "" where all went well."""
 
-def initialise(gpus: Queue[str] | None, log_folder: str) -> None:
-    """Take a GPU, if there are any, and log to a file of this worker's own."""
-    if gpus is not None:
-        os.environ["CUDA_VISIBLE_DEVICES"] = gpus.get()
+
+def serve(connection: Connection, gpu: str | None, log_folder: str) -> None:
+    """Execute the tasks that come over ``connection`` until it is closed; a worker process's main function."""
+    _initialise(gpu, log_folder)
+    with contextlib.suppress(EOFError, KeyboardInterrupt, OSError):
+        while True:
+            connection.send(attempt(*connection.recv()))
+
+
+def _initialise(gpu: str | None, log_folder: str) -> None:
+    """Take the GPU, if there is one, and log to a file of this worker's own."""
+    if gpu is not None:
+        os.environ["CUDA_VISIBLE_DEVICES"] = gpu
     os.environ.setdefault("TQDM_DISABLE", "1")
     Path(log_folder).mkdir(parents=True, exist_ok=True)
     handler = logging.FileHandler(Path(log_folder) / f"worker-{os.getpid()}.txt")
@@ -43,7 +55,7 @@ def perform(config: RunConfig, execution: Execution, folder: str, stage_key: str
     return time.perf_counter() - began
 
 
-def attempt(config: RunConfig, execution: Execution, folder: str, stage_key: str | None) -> tuple[float, str, str]:
+def attempt(config: RunConfig, execution: Execution, folder: str, stage_key: str | None) -> Result:
     """:func:`perform` whose failures are values, which any process can read: seconds, message, traceback."""
     from dfdgbench.errors import DfdgbenchError
 

@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import logging
 import os
-import queue
 import subprocess
 import sys
 from collections.abc import Iterator
+from multiprocessing import Pipe
+from multiprocessing.connection import Connection
 from pathlib import Path
 
 import pytest
 import torch
 
 from dfdgbench.engine.config import Execution, RunConfig
-from dfdgbench.sweeps.worker import attempt, initialise, sequence_of, visible_gpus
+from dfdgbench.sweeps.grid import SweepRun
+from dfdgbench.sweeps.launchers.local import ATTEMPTS, _Board
+from dfdgbench.sweeps.plan import Task
+from dfdgbench.sweeps.worker import attempt, sequence_of, serve, visible_gpus
 
 
 @pytest.mark.parametrize(
@@ -48,16 +52,19 @@ def _own_logger() -> Iterator[None]:
     logger.setLevel(level)
 
 
+def _closed() -> Connection:
+    """A connection over which nothing comes any more."""
+    ours, theirs = Pipe()
+    theirs.close()
+    return ours
+
+
 @pytest.mark.usefixtures("_own_logger")
 def test_a_worker_takes_one_gpu_and_logs_to_a_file_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,2")
     monkeypatch.setenv("TQDM_DISABLE", "1")
-    gpus: queue.Queue[str] = queue.Queue()
-    for name in ("2", "0"):
-        gpus.put(name)
-    initialise(gpus, str(tmp_path / "logs"))  # type: ignore[arg-type]
+    serve(_closed(), "2", str(tmp_path / "logs"))
     assert os.environ["CUDA_VISIBLE_DEVICES"] == "2"
-    assert gpus.qsize() == 1
     logging.getLogger("dfdgbench").info("hello")
     assert (tmp_path / "logs" / f"worker-{os.getpid()}.txt").read_text().endswith(" hello\n")
 
@@ -66,7 +73,7 @@ def test_a_worker_takes_one_gpu_and_logs_to_a_file_of_its_own(tmp_path: Path, mo
 def test_a_worker_without_gpus_leaves_the_variable_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
     monkeypatch.setenv("TQDM_DISABLE", "1")
-    initialise(None, str(tmp_path))
+    serve(_closed(), None, str(tmp_path))
     assert os.environ["CUDA_VISIBLE_DEVICES"] == ""
 
 
@@ -124,19 +131,17 @@ def test_a_run_keeps_its_row_when_the_tables_rows_change(tmp_path: Path) -> None
     assert [(fewer.rows[run.row].label, run.config.trial_seed) for run in sweep.runs()] == [("AvgPred", 1)]
 
 
-def test_a_task_waits_until_it_is_really_started() -> None:
-    from concurrent.futures import Future
-
-    from dfdgbench.engine.config import RunConfig
-    from dfdgbench.sweeps.grid import SweepRun
-    from dfdgbench.sweeps.launchers.local import _Board
-    from dfdgbench.sweeps.plan import Task
-
+def test_a_task_waits_for_what_it_needs_and_comes_back_last_after_a_crash() -> None:
     run = SweepRun(0, 0, "A", RunConfig.make())
-    task = Task("id", "title", run, None, frozenset({"stage"}), 1)
-    board = _Board({"id": task}, there=set())
-    assert board.ready(2) == []
-    board.ended.add("stage")
-    assert board.ready(2) == board.ready(2) == [task], "a pool that breaks before it takes a task loses none"
-    board.start(task, Future())
-    assert board.ready(2) == []
+    first, second, needy = (
+        Task(name, name, run, None, frozenset(needs), 0) for name, needs in (("a", ()), ("b", ()), ("c", ("a",)))
+    )
+    board = _Board({task.id: task for task in (needy, first, second)}, there=set())
+    assert board.take() is first
+    assert board.crashed(first)
+    assert [board.take(), board.take(), board.take()] == [second, first, None]
+    board.ended.add("a")
+    assert board.take() is needy
+    for _ in range(ATTEMPTS - 2):
+        assert board.crashed(first)
+    assert not board.crashed(first)

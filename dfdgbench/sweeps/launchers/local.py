@@ -1,8 +1,8 @@
-"""The local launcher: a bounded pool of processes, one GPU each where there are GPUs.
+"""The local launcher: a bounded number of worker processes, one GPU each where there are GPUs.
 
-A worker executes many tasks, so that importing torch is paid once; a task starts when what it needs is there. A worker
-that crashes takes only its task with it: the tasks that were under way are tried again, each alone, so that the one to
-blame is known.
+A worker executes many tasks, so that importing torch is paid once; a task starts when what it needs is there. A worker that
+crashes takes its own task with it and no other: another worker takes its place, and the task is tried again, from its
+snapshot, a few times.
 """
 
 from __future__ import annotations
@@ -14,9 +14,11 @@ import os
 import signal
 import sys
 import time
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
-from concurrent.futures.process import BrokenProcessPool
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from multiprocessing.connection import wait
+from multiprocessing.context import SpawnProcess
 from typing import Any
 
 from tqdm import tqdm
@@ -26,31 +28,79 @@ from dfdgbench.engine.interrupt import Interrupted, terminated_like_interrupted
 from dfdgbench.sweeps.folder import SweepFolder
 from dfdgbench.sweeps.launchers.base import LAUNCHERS, Launcher, Outcome
 from dfdgbench.sweeps.plan import SweepPlan, Task
-from dfdgbench.sweeps.worker import attempt, initialise, sequence_of, visible_gpus
+from dfdgbench.sweeps.worker import Result, sequence_of, serve, visible_gpus
 
 log = logging.getLogger("dfdgbench")
-Result = tuple[float, str, str]
+ATTEMPTS = 5
 
 
 @dataclass
 class _Board:
-    """Which tasks are ready, under way, done and failed."""
+    """Which tasks are waiting, ended and failed, and how often each one's process crashed."""
 
     waiting: dict[str, Task]
     there: set[str]
-    under_way: dict[Future[Result], Task] = field(default_factory=dict)
     ended: set[str] = field(default_factory=set)
     failed: dict[str, str] = field(default_factory=dict)
+    crashes: Counter[str] = field(default_factory=Counter)
 
-    def ready(self, most: int) -> list[Task]:
-        """At most ``most`` tasks all of whose needs have ended, well or not: a run makes what is missing itself."""
+    def take(self) -> Task | None:
+        """The next task all of whose needs have ended, well or not: a run makes what is missing itself."""
         there = self.there | self.ended
-        return [task for task in self.waiting.values() if task.needs <= there][:most]
+        ready = next((task for task in self.waiting.values() if task.needs <= there), None)
+        return self.waiting.pop(ready.id) if ready is not None else None
 
-    def start(self, task: Task, future: Future[Result]) -> None:
-        """The task is under way."""
-        del self.waiting[task.id]
-        self.under_way[future] = task
+    def crashed(self, task: Task) -> bool:
+        """Put a task whose process crashed back in the queue, at its end; False if it has crashed too often."""
+        self.crashes[task.id] += 1
+        if self.crashes[task.id] < ATTEMPTS:
+            self.waiting[task.id] = task
+            return True
+        return False
+
+
+class _Worker:
+    """A process that executes tasks, and the one it is at."""
+
+    def __init__(self, gpu: str | None, logs: str) -> None:
+        self.gpu, self.logs = gpu, logs
+        self.task: Task | None = None
+        self.start()
+
+    def start(self) -> None:
+        """A fresh process."""
+        context = multiprocessing.get_context("spawn")
+        self.connection, theirs = context.Pipe()
+        self.process: SpawnProcess = context.Process(target=serve, args=(theirs, self.gpu, self.logs), daemon=False)
+        self.process.start()
+        theirs.close()  # or the end of the process would not be seen
+
+    def give(self, task: Task, sweep: SweepFolder, execution: Execution) -> None:
+        """Have it execute ``task``."""
+        self.task = task
+        key = task.id if task.stage is not None else None
+        with contextlib.suppress(OSError):  # a process that has died is noticed where results are waited for
+            self.connection.send((task.run.config, execution, str(sweep.folder(task.run).path), key))
+
+    def result(self) -> Result | None:
+        """What came of its task; None if the process crashed, and another one is started."""
+        with contextlib.suppress(EOFError, OSError):
+            result: Result = self.connection.recv()
+            return result
+        self.process.join()
+        self.connection.close()
+        self.start()
+        return None
+
+    def stop(self) -> None:
+        """Have it leave a snapshot and end: a terminal's Ctrl-C reaches it too, a scheduler's signal does not."""
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(self.process.pid or 0, signal.SIGTERM)
+
+    def close(self) -> None:
+        """Let an idle worker end."""
+        self.connection.close()
+        self.process.join()
 
 
 @LAUNCHERS.register("local")
@@ -63,89 +113,57 @@ class Local(Launcher):
         jobs = max(1, min(jobs, len(plan.tasks)))
         os.environ.setdefault("OMP_NUM_THREADS", "1")
         board = _Board({task.id: task for task in plan.tasks}, plan.there)
-        total = len(plan.tasks)
-        log.info("%d tasks in %d processes%s", total, jobs, f" on GPUs {', '.join(gpus)}" if gpus else "")
-        bar = tqdm(total=total, unit="task", disable=not sys.stderr.isatty(), dynamic_ncols=True)
-        pool = self._pool(jobs, gpus, sweep)
+        log.info("%d tasks in %d processes%s", len(plan.tasks), jobs, f" on GPUs {', '.join(gpus)}" if gpus else "")
+        if not plan.tasks:
+            return Outcome({})
+        bar = tqdm(total=len(plan.tasks), unit="task", disable=not sys.stderr.isatty(), dynamic_ncols=True)
+        workers: list[_Worker] = []
         try:
             with terminated_like_interrupted():
-                while board.waiting or board.under_way:
-                    try:
-                        self._round(board, pool, jobs, sweep, execution, bar)
-                    except BrokenProcessPool:
-                        pool.shutdown(wait=False, cancel_futures=True)
-                        self._after_crash(board, gpus, sweep, execution, bar)
-                        pool = self._pool(jobs, gpus, sweep)
+                for gpu in sequence_of(gpus, jobs) if gpus else [None] * jobs:
+                    workers.append(_Worker(gpu, str(sweep.path / "logs")))
+                self._work(board, workers, sweep, execution, bar)
         except KeyboardInterrupt as error:
-            self._stop(pool)
+            for worker in workers:
+                worker.stop()
             raise Interrupted(
                 "Stopped; what was under way has left snapshots. The same command goes on from them.", 2
             ) from error
         finally:
             bar.close()
-        pool.shutdown()
+            for worker in workers:
+                worker.close()
         return Outcome(board.failed)
 
-    @staticmethod
-    def _stop(pool: ProcessPoolExecutor) -> None:
-        """Have every worker leave a snapshot: a terminal's Ctrl-C reaches them too, a scheduler's signal does not."""
-        for child in multiprocessing.active_children():
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(child.pid or 0, signal.SIGTERM)
-        pool.shutdown(wait=True, cancel_futures=True)
-
-    @staticmethod
-    def _pool(jobs: int, gpus: list[str], sweep: SweepFolder) -> ProcessPoolExecutor:
-        context = multiprocessing.get_context("spawn")
-        names = None
-        if gpus:
-            names = context.Queue()
-            for name in sequence_of(gpus, jobs):
-                names.put(name)
-        return ProcessPoolExecutor(jobs, context, initialise, (names, str(sweep.path / "logs")))
-
-    def _round(
-        self,
-        board: _Board,
-        pool: ProcessPoolExecutor,
-        jobs: int,
-        sweep: SweepFolder,
-        execution: Execution,
-        bar: tqdm[Any],
+    def _work(
+        self, board: _Board, workers: Sequence[_Worker], sweep: SweepFolder, execution: Execution, bar: tqdm[Any]
     ) -> None:
-        """Fill the pool, wait for one task to end, note how."""
-        for task in board.ready(jobs - len(board.under_way)):
-            board.start(task, self._start(pool, task, sweep, execution))
-        done, _ = wait(board.under_way, return_when=FIRST_COMPLETED)
-        for future in done:
-            result = future.result()  # a crash is raised here, with the task still on the board
-            self._note(board, board.under_way.pop(future), result, bar)
+        """Keep every worker at a task until none is left."""
+        while True:
+            for worker in workers:
+                task = board.take() if worker.task is None else None
+                if task is not None:
+                    worker.give(task, sweep, execution)
+            busy: dict[Any, _Worker] = {worker.connection: worker for worker in workers if worker.task is not None}
+            if not busy:
+                return
+            for ready in wait(list(busy)):
+                self._ended(board, busy[ready], sweep, bar)
 
-    @staticmethod
-    def _start(pool: ProcessPoolExecutor, task: Task, sweep: SweepFolder, execution: Execution) -> Future[Result]:
-        key = task.id if task.stage is not None else None
-        return pool.submit(attempt, task.run.config, execution, str(sweep.folder(task.run).path), key)
-
-    def _after_crash(
-        self, board: _Board, gpus: list[str], sweep: SweepFolder, execution: Execution, bar: tqdm[Any]
-    ) -> None:
-        """Try again what was under way, each task alone in a process of its own."""
-        suspects = list(board.under_way.values())
-        board.under_way.clear()
-        for task in suspects:
-            # Twice: a bystander of the crash has not had its own first attempt.
-            result = self._alone(task, gpus, sweep, execution) or self._alone(task, gpus, sweep, execution)
-            if result is None:
-                result = (0.0, "its process crashed, twice (killed, out of memory?)", "")
-                if task.stage is None:  # it could not say so itself
-                    sweep.folder(task.run).say("failed", error=result[1])
-            self._note(board, task, result, bar)
-
-    def _alone(self, task: Task, gpus: list[str], sweep: SweepFolder, execution: Execution) -> Result | None:
-        """One attempt in a process of its own; None if the process crashed."""
-        with self._pool(1, gpus[:1], sweep) as pool, contextlib.suppress(BrokenProcessPool):
-            return self._start(pool, task, sweep, execution).result()
-        return None
+    def _ended(self, board: _Board, worker: _Worker, sweep: SweepFolder, bar: tqdm[Any]) -> None:
+        """Note what came of a worker's task."""
+        task = worker.task
+        assert task is not None
+        worker.task = None
+        result = worker.result()
+        if result is None and board.crashed(task):
+            log.warning("%s: its process crashed (killed, out of memory?) and is tried again", task.title)
+            return
+        if result is None:
+            result = (0.0, f"its process crashed, {ATTEMPTS} times (killed, out of memory?)", "")
+            if task.stage is None:  # it could not say so itself
+                sweep.folder(task.run).say("failed", error=result[1])
+        self._note(board, task, result, bar)
 
     @staticmethod
     def _note(board: _Board, task: Task, result: Result, bar: tqdm[Any]) -> None:
