@@ -17,8 +17,9 @@ from pathlib import Path
 from loky import get_reusable_executor
 from PIL import Image
 
+from dfdgbench.cores import available_cores
 from dfdgbench.datasets.base import DATASETS, Dataset
-from dfdgbench.datasets.feed.readers import DataPath, StoreReader, default_jobs, make_reader
+from dfdgbench.datasets.feed.readers import DataPath, StoreReader, make_reader
 from dfdgbench.datasets.feed.store import Shape, open_store
 
 DOMAINS, CLASSES = 6, 345
@@ -50,7 +51,7 @@ def with_stores(name: str, data_dir: Path, stores: Path) -> list[object]:
     dataset = DATASETS.get(name)(data_dir)
     readers = []
     for index in range(len(dataset.metadata.domains)):
-        path = DataPath(stores=(stores,), jobs=default_jobs())
+        path = DataPath(stores=(stores,), jobs=available_cores())
         reader = make_reader(dataset.domain(index), dataset.metadata.image_size, path, dataset.metadata.native_size)
         assert isinstance(reader, StoreReader)
         readers.append((reader, reader.train, reader.whole))
@@ -59,7 +60,7 @@ def with_stores(name: str, data_dir: Path, stores: Path) -> list[object]:
 
 def real(name: str, data_dir: Path) -> None:
     """Decode a data set's stores, then open it with them."""
-    cores = default_jobs()
+    cores = available_cores()
     dataset = DATASETS.get(name)(data_dir)
     domains = [dataset.domain(index) for index in range(len(dataset.metadata.domains))]
     images = sum(map(len, domains))

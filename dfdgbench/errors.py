@@ -35,6 +35,10 @@ class MissingDataError(DataError):
     """Data that is not there at all: what is evaluated on it waits, and what it would be read for cannot run."""
 
 
+class EmptySplitError(MissingDataError):
+    """A split without an image, though its domain is there: waiting for data will not fill it."""
+
+
 class WeightsError(DfdgbenchError):
     """Network weights that cannot be had or do not fit the network."""
 

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any, Protocol, TypeVar, cast
 
 import numpy as np
@@ -141,14 +142,19 @@ class Hparams(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True, strict=False, allow_inf_nan=False)
 
     @classmethod
-    def entries(cls, prefix: str = "", searched: bool = True) -> Iterator[tuple[str, FieldInfo, Spec, bool]]:
+    @cache
+    def entries(cls) -> tuple[tuple[str, FieldInfo, Spec, bool], ...]:
         """Dotted name, pydantic field, declaration and whether it is searched, for every hyper-parameter."""
+        return tuple(cls._entries())
+
+    @classmethod
+    def _entries(cls, prefix: str = "", searched: bool = True) -> Iterator[tuple[str, FieldInfo, Spec, bool]]:
         for attribute, info in cls.model_fields.items():
             extra = info.json_schema_extra if isinstance(info.json_schema_extra, dict) else {}
             name = prefix + (info.alias or attribute)
             inner = info.annotation
             if isinstance(inner, type) and issubclass(inner, Hparams):
-                yield from inner.entries(name + ".", searched and bool(extra.get("searched", True)))
+                yield from inner._entries(name + ".", searched and bool(extra.get("searched", True)))
             elif "spec" in extra:
                 yield name, info, cast(Spec, extra["spec"]), searched
             else:

@@ -28,8 +28,8 @@ def _started(pid: int) -> str:
     return ""
 
 
-def _gone(owner: str) -> bool:
-    """Whether ``owner`` ran on this machine and has ended."""
+def gone(owner: str) -> bool:
+    """Whether ``owner``, the first line of a lease, ran on this machine and has ended."""
     host, _, rest = owner.partition(" ")
     parts = rest.split(" ")
     if host != socket.gethostname() or len(parts) < 2 or not Path("/proc/self/stat").exists():
@@ -98,7 +98,7 @@ class Lease:
                 seen, since = now, time.monotonic()
             owner = seen.split("\n")[0]
             # A file without an owner was left by a process that died between making it and writing into it.
-            if time.monotonic() - since > self.stale or _gone(owner):
+            if time.monotonic() - since > self.stale or gone(owner):
                 self._take_from(seen)
                 continue
             if seen and not told:

@@ -3,22 +3,22 @@
 from __future__ import annotations
 
 import logging
-import sys
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from dfdgbench import __version__
 from dfdgbench.algorithms.base import ALGORITHMS, Algorithm
+from dfdgbench.cores import available_cores
 from dfdgbench.datasets.base import DATASETS, Dataset, Metadata
-from dfdgbench.datasets.feed.readers import DataPath, default_jobs
+from dfdgbench.datasets.feed.readers import DataPath
 from dfdgbench.datasets.feed.shapes import store_folders
 from dfdgbench.datasets.protocols import SplitOptions, get_protocol
 from dfdgbench.engine.artifacts import Store
 from dfdgbench.engine.config import Execution, RunConfig, record_args
 from dfdgbench.engine.execute import Engine
 from dfdgbench.engine.problem import Fingerprints, Problem, choose_domains
+from dfdgbench.engine.progress import Decoding
 from dfdgbench.engine.runfolder import RunFolder
 from dfdgbench.engine.runtime import Precision, Runtime, choose_device, device_model, set_threads
 from dfdgbench.engine.stage import PredictorStage, computed_with, every_stage, walk
@@ -28,6 +28,7 @@ from dfdgbench.networks.base import NetworkSpec, check_weights
 from dfdgbench.networks.base import resolve as resolve_network
 from dfdgbench.settings import check_access
 from dfdgbench.tasks.classification import Classification
+from dfdgbench.versions import code
 
 log = logging.getLogger("dfdgbench")
 
@@ -46,18 +47,6 @@ class Plan:
     algorithm: type[Algorithm]
     hparams: Hparams
     last: PredictorStage
-
-    def problems(self) -> list[str]:
-        """What would stop the run here and now: weights that cannot be had, data that is missing."""
-        found = []
-        try:
-            check_weights(self.problem.network)
-        except DfdgbenchError as error:
-            found.append(str(error))
-        for stage in walk(self.last):
-            if stage.blind:
-                found.append(_absence(stage))
-        return list(dict.fromkeys(found))
 
     def require(self) -> Plan:
         """Raise ``WeightsError`` where the network's weights cannot be had; missing data is told by the stage that reads it."""
@@ -87,13 +76,12 @@ class Plan:
 
     def description(self, folder: Path, engine: Engine) -> dict[str, Any]:
         """config.json: the run's identity, then everything resolved, and what computed it."""
-        import numpy
         import torch
-        import torchvision
 
         return {
             "run": self.config.identity(),
-            "config": self.config.model_dump() | {"data_dir": _absolute(self.config.data_dir)},
+            "config": self.config.model_dump()
+            | {"data_dir": _absolute(self.config.data_dir), "dataset": _findable(self.config.dataset)},
             "execution": self.execution.model_dump(mode="json") | {"artifacts": _absolute(self.execution.artifacts)},
             **self.header(folder),
             "setting": self.algorithm.setting.name,
@@ -102,20 +90,16 @@ class Plan:
             "device": device_model(engine.runtime.device),
             "precision": engine.runtime.precision.identity(),
             "threads": torch.get_num_threads(),
-            "versions": {
-                "dfdgbench": __version__,
-                "python": sys.version.split()[0],
-                "torch": torch.__version__,
-                "torchvision": torchvision.__version__,
-                "numpy": numpy.__version__,
-            },
-            "git": git_revision(),
+            **code(),
         }
 
     def execute(self, folder: str | Path | RunFolder) -> RunFolder:
         """Run it in ``folder``, or go on with it."""
         run = folder if isinstance(folder, RunFolder) else RunFolder(folder)
         self.require()
+        # Several seconds, which belong before the run says that it is under way: there it would look stuck.
+        import torchvision  # noqa: F401
+
         for notice in self.problem.dataset.notices:
             log.warning("%s", notice)
         engine = self.engine()
@@ -132,31 +116,95 @@ class Plan:
 
 def plan(config: RunConfig, execution: Execution | None = None) -> Plan:
     """The plan of a run; options that are wrong or do not go together are errors here, before anything runs."""
-    execution = execution or Execution()
-    algorithm = ALGORITHMS.get(config.algorithm)
-    dataset = open_dataset(config.dataset, config.data_dir)
-    _check_dataset(config, algorithm, dataset.metadata)
-    problem = make_problem(config, execution, dataset)
-    hparams = resolve(
-        algorithm.Hparams,
-        algorithm.name,
-        dataset.metadata,
-        hparams_seed=config.hparams_seed,
-        trial_seed=config.trial_seed,
-        layers=(algorithm.preset(config.preset), config.hparams),
-    )
-    if config.hparams_seed and algorithm.Hparams.searched(dataset.metadata) == 0:
+    return Planner(execution or Execution()).plan(config)
+
+
+# Options that decide nothing of a run's problem, and of its hyper-parameters. One that is missing here costs time only.
+_NOT_OF_PROBLEM = {
+    "algorithm",
+    "preset",
+    "hparams",
+    "hparams_seed",
+    "hparams_trial",
+    "seed",
+    "steps",
+    "checkpoint_freq",
+}
+_NOT_OF_HPARAMS = {"test_envs", "train_envs", "seed", "steps", "checkpoint_freq"}
+
+
+class Planner:
+    """Plans many runs, and makes once what several of them have in common: problems, with all that is opened and made
+    for them, hyper-parameters, and the check of their weights.
+
+    What it found it keeps for good: a new look at data and weights is a new planner.
+    """
+
+    def __init__(self, execution: Execution) -> None:
+        self.execution = execution
+        self._problems: dict[str, Problem] = {}
+        self._hparams: dict[str, Hparams] = {}
+        self._weights: dict[NetworkSpec, list[str]] = {}
+
+    def plan(self, config: RunConfig) -> Plan:
+        """The plan of a run, as :func:`plan` makes it."""
+        algorithm = ALGORITHMS.get(config.algorithm)
+        dataset = open_dataset(config.dataset, config.data_dir)
+        _check_dataset(config, algorithm, dataset.metadata)
+        problem = self._problem(config, dataset)
+        hparams = self._resolved(config, algorithm, dataset.metadata)
+        last = algorithm.plan(problem, hparams)
+        stages = every_stage(last)
+        computed_with(stages, Precision(config.dtype, config.channels_last, config.compile))
+        check_access(stages, algorithm.setting, problem)  # before any key is made, which reads fingerprints
+        config = config.model_copy(update={"test_envs": list(problem.targets)})
+        return Plan(config, self.execution, problem, algorithm, hparams, last)
+
+    def problems(self, planned: Plan) -> list[str]:
+        """What would stop a run here and now: weights that cannot be had, data that is missing."""
+        network = planned.problem.network
+        if network not in self._weights:
+            self._weights[network] = _weights_problem(network)
+        blind = [_absence(stage) for stage in every_stage(planned.last) if stage.blind]
+        return list(dict.fromkeys(self._weights[network] + blind))
+
+    def _problem(self, config: RunConfig, dataset: Dataset) -> Problem:
+        common = repr(config.model_dump(exclude=_NOT_OF_PROBLEM))
+        if common not in self._problems:
+            self._problems[common] = make_problem(config, self.execution, dataset)
+        return self._problems[common].of_run(config.seed, config.steps, config.checkpoint_freq)
+
+    def _resolved(self, config: RunConfig, algorithm: type[Algorithm], metadata: Metadata) -> Hparams:
+        given = repr(config.model_dump(exclude=_NOT_OF_HPARAMS))
+        if given not in self._hparams:
+            self._hparams[given] = _resolve(config, algorithm, metadata)
+        return self._hparams[given]
+
+
+def _resolve(config: RunConfig, algorithm: type[Algorithm], metadata: Metadata) -> Hparams:
+    if config.hparams_seed and algorithm.Hparams.searched(metadata) == 0:
         log.warning(
             "%s has no hyper-parameter to search on %s: hparams seed %d is its defaults.",
             config.algorithm,
             config.dataset,
             config.hparams_seed,
         )
-    last = algorithm.plan(problem, hparams)
-    computed_with(last, Precision(config.dtype, config.channels_last, config.compile))
-    check_access(every_stage(last), algorithm.setting, problem)  # before any key is made, which reads fingerprints
-    config = config.model_copy(update={"test_envs": list(problem.targets)})
-    return Plan(config, execution, problem, algorithm, hparams, last)
+    return resolve(
+        algorithm.Hparams,
+        algorithm.name,
+        metadata,
+        hparams_seed=config.hparams_seed,
+        trial_seed=config.trial_seed if config.hparams_trial is None else config.hparams_trial,
+        layers=(algorithm.preset(config.preset), config.hparams),
+    )
+
+
+def _weights_problem(network: NetworkSpec) -> list[str]:
+    try:
+        check_weights(network)
+    except DfdgbenchError as error:
+        return [str(error)]
+    return []
 
 
 def _check_dataset(config: RunConfig, algorithm: type[Algorithm], metadata: Metadata) -> None:
@@ -217,14 +265,16 @@ def make_problem(config: RunConfig, execution: Execution, dataset: Dataset) -> P
 
 def data_path(config: RunConfig, execution: Execution, dataset: Dataset) -> DataPath:
     """How images are read: stores lie with the data, or in the user's cache folder where that cannot be written."""
-    on_gpu = choose_device(execution.device).type != "cpu"
-    jobs = default_jobs()
+    # By name: a sweep for GPUs may be planned where there is none.
+    on_gpu = (choose_device("auto").type if execution.device == "auto" else execution.device) != "cpu"
+    jobs = available_cores()
     return DataPath(
         kind=config.data_path,
         stores=store_folders(dataset, execution.store_dir),
         workers=(min(8, jobs) if on_gpu else 0) if execution.workers is None else execution.workers,
         jobs=jobs,
         threads=min(8, jobs) if on_gpu else execution.threads or 1,
+        progress=Decoding(),
     )
 
 
@@ -232,6 +282,12 @@ def data_path(config: RunConfig, execution: Execution, dataset: Dataset) -> Data
 def open_dataset(name: str, data_dir: str | None) -> Dataset:
     """A dataset, opened once a process: its images and fingerprints are kept for the next run."""
     return DATASETS.get(name)(data_dir)
+
+
+def _findable(dataset: str) -> str:
+    """The dataset's name, from whatever folder it is asked for."""
+    scheme, _, path = dataset.partition(":")
+    return f"folder:{_absolute(path)}" if scheme == "folder" else dataset
 
 
 def _absolute(path: str | Path | None) -> str | None:
@@ -245,20 +301,3 @@ def _absence(stage: Any) -> str:
     except DataError as error:
         return str(error)
     return f"'{stage.title}' reads data that is not here."
-
-
-@lru_cache(maxsize=1)
-def git_revision() -> str:
-    """The commit of this package's checkout, "" for an installed package."""
-    import subprocess
-
-    root = Path(__file__).resolve().parent.parent
-    if not (root / ".git").exists():
-        return ""
-    try:
-        found = subprocess.run(
-            ["git", "-C", str(root), "rev-parse", "HEAD"], capture_output=True, text=True, timeout=10, check=False
-        )
-    except (OSError, subprocess.SubprocessError):
-        return ""
-    return found.stdout.strip()

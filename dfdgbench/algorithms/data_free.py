@@ -95,7 +95,12 @@ class DataFree(Algorithm):
     @staticmethod
     def teachers(problem: Problem, hparams: Any) -> dict[int, Teacher]:
         """One teacher a source domain, by domain index."""
-        return {domain: Teacher(ERM, problem, domain, hparams.teacher) for domain in problem.sources}
+        teaching = hparams.teacher
+        return problem.once(
+            ("teachers",),
+            lambda: {domain: Teacher(ERM, problem, domain, teaching) for domain in problem.sources},
+            teaching,
+        )
 
     @staticmethod
     def inverted(
@@ -103,14 +108,25 @@ class DataFree(Algorithm):
     ) -> dict[int, PoolSet]:
         """One inverted set a teacher, by domain index."""
         require_batch_norm(problem.network)
-        return {domain: inverted_set(teacher, problem, domain, size, images) for domain, teacher in teachers.items()}
+        return problem.once(
+            ("inverted", *teachers.values(), images),
+            lambda: {
+                domain: inverted_set(teacher, problem, domain, size, images) for domain, teacher in teachers.items()
+            },
+            size,
+        )
 
     @staticmethod
     def fused(
         problem: Problem, teachers: dict[int, Teacher], inverted: dict[int, PoolSet], size: Fusion
     ) -> list[PoolSet]:
         """One fused set an ordered pair of teachers."""
-        return [fused_set(teachers, inverted, problem, pair, size) for pair in permutations(teachers, 2)]
+        shards = [shard for images in inverted.values() for shard in images.shards]
+        return problem.once(
+            ("fused", *teachers.values(), *shards),
+            lambda: [fused_set(teachers, inverted, problem, pair, size) for pair in permutations(teachers, 2)],
+            size,
+        )
 
 
 def dekan_images(sources: int, images: int) -> int:

@@ -31,7 +31,11 @@ class KDOnNoise(DataFree):
     @classmethod
     def plan(cls, problem: Problem, hparams: Any) -> PredictorStage:
         teachers = cls.teachers(problem, hparams)
-        shards = tuple(Noise(problem, hparams.noise, index) for index in range(len(teachers) ** 2))
+        shards = problem.once(
+            ("noise",),
+            lambda: tuple(Noise(problem, hparams.noise, index) for index in range(len(teachers) ** 2)),
+            hparams.noise,
+        )
         everyone = {domain: 1.0 / len(teachers) for domain in teachers}
         images = len(shards) * hparams.noise.images
         return Distil(teachers, [PoolSet(shards, everyone)], problem, hparams.distillation, images=images)

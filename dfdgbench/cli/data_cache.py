@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -48,12 +47,14 @@ def add(actions: Any) -> None:
 def run(options: argparse.Namespace) -> int:
     """Build, list or remove the stores of every domain."""
     from dfdgbench.datasets.base import DATASETS
+    from dfdgbench.engine.interrupt import terminated_like_interrupted
 
     rows: list[dict[str, Any]] = []
-    for name in options.names:
-        dataset = DATASETS.get(name)(options.data_dir)
-        for index, domain in enumerate(dataset.metadata.domains):
-            rows += _domain(options, name, domain, dataset, index)
+    with terminated_like_interrupted():
+        for name in options.names:
+            dataset = DATASETS.get(name)(options.data_dir)
+            for index, domain in enumerate(dataset.metadata.domains):
+                rows += _domain(options, name, domain, dataset, index)
     say_table(rows)
     missing = [row for row in rows if row["state"] == "not built"]
     if missing and options.list:
@@ -82,7 +83,9 @@ def _domain(options: argparse.Namespace, name: str, label: str, dataset: Any, in
 def _store(
     options: argparse.Namespace, domain: FolderDomain, shape: Shape, folders: tuple[Path, ...]
 ) -> tuple[str, str]:
+    from dfdgbench.cores import available_cores
     from dfdgbench.datasets.feed.store import find_store, open_store, remove_store
+    from dfdgbench.engine.progress import Decoding
 
     found = find_store(domain, shape, folders)
     if options.remove:
@@ -91,5 +94,5 @@ def _store(
         return "there", str(found)
     if options.list:
         return "not built", ""
-    built = open_store(domain, shape, folders, jobs=options.jobs or os.cpu_count() or 1)
+    built = open_store(domain, shape, folders, jobs=options.jobs or available_cores(), progress=Decoding())
     return "built", str(built.path)

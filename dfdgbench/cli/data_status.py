@@ -18,7 +18,7 @@ examples:
   dfdgbench data status PACS --data-dir data
   dfdgbench data status folder:my/images"""
 WIDTH = 80
-TOGETHER = ("missing", "embedded", "unread")
+TOGETHER = ("missing", "embedded")
 """States of a whole dataset of which one row says all."""
 
 
@@ -27,8 +27,8 @@ def add(actions: Any) -> None:
     parser = actions.add_parser(
         "status",
         help="which datasets are on disk, and whether they are whole",
-        description="Show which datasets are on disk, and whether they are whole, by listing folders; `dfdgbench data verify` "
-        "reads every file.",
+        description="Show which datasets are on disk, and whether they are whole, by listing folders and reading the headers "
+        "of files; `dfdgbench data verify` reads every file.",
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )

@@ -36,6 +36,14 @@ class Parser(argparse.ArgumentParser):
     def error(self, message: str) -> None:  # type: ignore[override]
         self.exit(2, f"{self.prog}: {message}\nType `{self.prog} --help` for what is allowed.\n")
 
+    def _match_arguments_partial(self, actions: Sequence[argparse.Action], arg_strings_pattern: str) -> list[int]:
+        """Before Python 3.12.7, an argument that may be left out was taken for left out at the first flag, and could not
+        come after one."""
+        counts: list[int] = super()._match_arguments_partial(actions, arg_strings_pattern)
+        while "O" in arg_strings_pattern and counts and not counts[-1]:
+            counts.pop()
+        return counts
+
 
 def make_parser() -> argparse.ArgumentParser:
     """The parser of all commands."""

@@ -8,6 +8,10 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from dfdgbench.datasets.get.room import size
+
+__all__ = ["duration", "fail", "listen", "plain_table", "say", "say_table", "size"]
+
 
 class _BesideBars(logging.Handler):
     """Prints log lines without breaking progress bars."""
@@ -46,19 +50,19 @@ def fail(text: str) -> None:
 
 def say_table(rows: Sequence[Mapping[str, Any]], empty: str = "nothing") -> None:
     """Rows as a plain table, columns from the first row's keys."""
-    if not rows:
-        say(empty)
-        return
+    say(plain_table(rows) if rows else empty)
+
+
+def plain_table(rows: Sequence[Mapping[str, Any]]) -> str:
+    """What :func:`say_table` prints; rows must not be empty."""
     from tabulate import tabulate
 
-    say(
-        tabulate(
-            [list(row.values()) for row in rows],
-            headers=list(rows[0]),
-            tablefmt="simple",
-            missingval="-",
-            disable_numparse=True,
-        )
+    return tabulate(
+        [list(row.values()) for row in rows],
+        headers=list(rows[0]),
+        tablefmt="simple",
+        missingval="-",
+        disable_numparse=True,
     )
 
 
@@ -69,12 +73,3 @@ def duration(seconds: float | None) -> str:
     if seconds < 90:
         return f"{seconds:.0f} s"
     return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
-
-
-def size(count: float) -> str:
-    """Bytes for a person."""
-    for unit in ("B", "KiB", "MiB", "GiB"):
-        if count < 1024 or unit == "GiB":
-            return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
-        count /= 1024
-    raise AssertionError

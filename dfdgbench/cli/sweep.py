@@ -5,13 +5,14 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from dfdgbench.cli import sweep_launch, sweep_status
+from dfdgbench.cli import sweep_launch, sweep_manage, sweep_status, sweep_work
 
 EXAMPLES = """\
 examples:
   dfdgbench sweep plan dekan-table1 --data-dir data
   dfdgbench sweep launch quickstart
-  dfdgbench sweep status runs/quickstart"""
+  dfdgbench sweep status runs/quickstart --watch 5
+  dfdgbench sweep retry runs/quickstart --failed"""
 
 
 def add(commands: Any) -> None:
@@ -26,3 +27,5 @@ def add(commands: Any) -> None:
     actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
     sweep_launch.add(actions)
     sweep_status.add(actions)
+    sweep_manage.add(actions)
+    sweep_work.add(actions)

@@ -4,22 +4,38 @@ from __future__ import annotations
 
 import argparse
 import json
+import logging
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dfdgbench.cli.options import add_execution, add_method, execution, folder, method_options, overrides, positive
+from dfdgbench.cli.options import add_execution, add_method, execution, folder, positive
 from dfdgbench.cli.output import duration, fail, say, say_table
+from dfdgbench.cli.scheduler import add_scheduler, make_launcher
+from dfdgbench.cli.sweep_grid import Chosen, add_grid, choose
 
 if TYPE_CHECKING:
     from dfdgbench.sweeps.folder import SweepFolder
     from dfdgbench.sweeps.plan import SweepPlan
+    from dfdgbench.tables.spec import TableSpec
+
+log = logging.getLogger("dfdgbench")
 
 EXAMPLES = """\
 examples:
   dfdgbench sweep plan dekan-table1 --data-dir data
   dfdgbench sweep launch quickstart
   dfdgbench sweep launch dekan-table1 --data-dir data --datasets PACS --network efficientnet_lite0 --image-size 64
-  dfdgbench sweep launch mytable.yaml --output-dir runs/mine --jobs 4"""
+  dfdgbench sweep launch mytable.yaml --output-dir runs/mine --jobs 4
+  dfdgbench sweep plan --algorithms ERM CORAL --datasets PACS VLCS --n-hparams 20 --single-test-envs --data-dir data
+  dfdgbench sweep launch mygrid.yaml --rules training-domain oracle"""
+
+
+JSON_HELP = (
+    "the plan for programs: output_dir, runs (how many), there (how many runs and stages are done), work (planned and "
+    "unshared, in stages, every run's last one counted, and estimated flops; saved: their ratios), seconds (estimated, one "
+    "task after the other; null where a kind was never measured), stages (a row a kind), levels, tasks, problems"
+)
 
 
 def add(actions: Any) -> None:
@@ -41,64 +57,64 @@ def add(actions: Any) -> None:
 
 
 def _add_grid(parser: argparse.ArgumentParser, action: str) -> None:
-    parser.add_argument("table", metavar="TABLE", help="a table (`dfdgbench list tables`) or a YAML file like one")
+    parser.add_argument(
+        "table",
+        nargs="?",
+        metavar="TABLE",
+        help="a table (`dfdgbench list tables`) or a YAML file, like one or a grid; without it: --algorithms and --datasets",
+    )
     parser.add_argument("--data-dir", metavar="DIR", help="the folder that holds the datasets' folders")
-    parser.add_argument("--output-dir", type=folder, metavar="DIR", help="the sweep's folder; default: runs/TABLE")
-    group = parser.add_argument_group("which runs")
-    group.add_argument("--trials", "--n-trials", dest="trials", type=positive, metavar="N", help="default: the table's")
-    group.add_argument("--datasets", nargs="+", default=[], metavar="NAME", help="these alone")
-    group.add_argument("--algorithms", nargs="+", default=[], metavar="NAME", help="these rows alone")
-    group.add_argument("--test-envs", nargs="+", type=int, default=[], metavar="N", help="these held-out domains alone")
+    parser.add_argument(
+        "--output-dir", type=folder, metavar="DIR", help="the sweep's folder; default: runs/TABLE, or runs/sweep"
+    )
+    add_grid(parser)
     add_method(parser)
     add_execution(parser)
-    parser.add_argument("--json", action="store_true", help="the plan for programs")
+    parser.add_argument("--json", action="store_true", help=JSON_HELP)
     parser.set_defaults(run=launch if action == "launch" else show_plan)
     if action == "launch":
         parser.add_argument(
             "--launcher",
             default="local",
             metavar="NAME",
-            help="local (default) or debug; see `dfdgbench list launchers`",
+            help="local (default), debug, slurm, or commands to print shell lines; see `dfdgbench list launchers`",
         )
         parser.add_argument(
             "--jobs", type=positive, metavar="N", help="tasks at a time; default: one a GPU, else one a core"
         )
+        add_scheduler(parser)
 
 
-def _planned(options: argparse.Namespace) -> tuple[SweepFolder, SweepPlan]:
+def _planned(options: argparse.Namespace) -> tuple[Chosen, SweepFolder, SweepPlan]:
     from dfdgbench.sweeps.folder import SweepFolder
-    from dfdgbench.sweeps.grid import runs_of
     from dfdgbench.sweeps.plan import default_output, plan_sweep
-    from dfdgbench.tables.spec import load
 
-    spec = load(options.table)
-    runs = runs_of(
-        spec,
-        data_dir=options.data_dir,
-        options=method_options(options),
-        hparams=overrides(options),
-        trials=options.trials,
-        datasets=options.datasets,
-        algorithms=options.algorithms,
-        test_envs=options.test_envs,
-    )
-    folder = SweepFolder(options.output_dir or default_output(spec.name))
-    return folder, plan_sweep(runs, folder, execution(options))
+    chosen = choose(options)
+    folder = SweepFolder(options.output_dir or default_output(chosen.spec.name))
+    folder.check(chosen.spec)
+    return chosen, folder, plan_sweep(chosen.runs, folder, execution(options))
 
 
 def show_plan(options: argparse.Namespace) -> int:
     """Print the plan; exit code 1 where something keeps runs from being executed here."""
-    folder, plan = _planned(options)
+    chosen, folder, plan = _planned(options)
     if options.json:
-        say(json.dumps(_plan_as_json(folder, plan), indent=2))
+        more = {"remarks": chosen.remarks, "would_add": chosen.would_add}
+        say(json.dumps(_plan_as_json(folder, plan) | more, indent=2))
     else:
         _say_plan(folder, plan)
+        for line in chosen.lines():
+            say(line)
     return 1 if plan.problems else 0
 
 
 def _plan_as_json(folder: SweepFolder, plan: SweepPlan) -> dict[str, Any]:
     return {
         "output_dir": str(folder.path),
+        "runs": len(plan.runs),
+        "there": {"runs": len(plan.there - plan.stages.keys()), "stages": len(plan.there & plan.stages.keys())},
+        "work": {"planned": asdict(plan.planned), "unshared": asdict(plan.unshared), "saved": plan.saved()},
+        "seconds": plan.estimate(),
         "stages": plan.kinds(),
         "levels": plan.levels,
         "tasks": [
@@ -131,7 +147,15 @@ def _say_plan(folder: SweepFolder, plan: SweepPlan) -> None:
     say_table(shown)
     stages, unshared = (sum(row[name] for row in rows if row["stage"] != "run") for name in ("stages", "unshared"))
     say(f"\n{len(plan.runs)} runs share {stages} stages; one job a run, from scratch, would execute {unshared}.")
+    saved, planned, alone = plan.saved(), plan.planned, plan.unshared
+    say(
+        f"Work saved, each run's own last stage counted: {saved['stages']:.1f} times fewer stages ({planned.stages} for "
+        f"{alone.stages}), {saved['flops']:.1f} times fewer FLOPs (about {planned.flops:.2g} for {alone.flops:.2g}; evaluation "
+        "is left out)."
+    )
     say(f"To do: {len(plan.tasks)} tasks in {plan.levels} levels, into {folder.path}.")
+    if plan.tasks:
+        say(f"Estimated time, one task after the other: {duration(plan.estimate())}.")
     if any(row["seconds"] is None and row["there"] < row["stages"] for row in rows):
         say("'?': nothing of the kind has been measured here yet.")
     for number, (problem, count) in enumerate(plan.problems.items(), 1):
@@ -140,32 +164,64 @@ def _say_plan(folder: SweepFolder, plan: SweepPlan) -> None:
 
 def launch(options: argparse.Namespace) -> int:
     """Execute the plan, then say where the results are."""
-    from dfdgbench.results.sheet import sweep_sheet
-    from dfdgbench.sweeps.launchers.base import LAUNCHERS
-    from dfdgbench.tables.spec import load
+    launcher = make_launcher(options)  # a wrong option of it is told before anything is planned
+    chosen, folder, plan = _planned(options)
+    for line in [] if launcher.prints else chosen.lines():
+        say(line)
+    return execute(options, folder, plan, chosen.spec)
 
-    launcher = LAUNCHERS.get(options.launcher)(options.jobs)
-    folder, plan = _planned(options)
+
+def execute(options: argparse.Namespace, folder: SweepFolder, plan: SweepPlan, spec: TableSpec) -> int:
+    """Have the launcher that ``options`` name execute ``plan``: what `sweep launch` and `sweep retry` share."""
+    from dfdgbench.results.sheet import sweep_sheet
+
+    launcher = make_launcher(options)
     if plan.problems:
         _say_plan(folder, plan)
         fail("nothing was launched: solve the problems above, or choose other runs (--datasets, --algorithms).")
         return 1
     how = execution(options)
-    folder.write(load(options.table), plan.runs, how.model_dump(mode="json"))
-    _say_plan(folder, plan)
-    say()
-    outcome = launcher.submit(folder, plan, how)
+    _warn_of_other_code(folder, plan)
+    folder.write(spec, plan.runs, how.model_dump(mode="json"), options_of_launch(options))
+    if not launcher.prints:
+        _say_plan(folder, plan)
+        say()
+    for task in plan.tasks:
+        if task.stage is None:
+            folder.forget_failure(task.run)
+    with folder.front():
+        outcome = launcher.submit(folder, plan, how)
+    if outcome.handed_over is not None:
+        say(outcome.handed_over)
+        return 0
     failures = {task: reason for task, reason in outcome.failed.items() if not _done_after_all(folder, task, plan)}
     sheet = sweep_sheet(folder.path, how.artifacts)
     if sheet is not None:
         say(f"Synthetic images, by set and class: {sheet}")
     states = folder.states()
-    say(
-        f"{states['done']} of {sum(states.values())} runs are done. Their table: dfdgbench table {options.table} {folder.path}"
-    )
+    table = "" if spec.grid else f"{options.table} "
+    say(f"{states['done']} of {sum(states.values())} runs are done. Their table: dfdgbench table {table}{folder.path}")
     for reason in failures.values():
         fail(f"failed: {reason}")
     return 1 if failures else 0
+
+
+def options_of_launch(options: argparse.Namespace) -> dict[str, Any]:
+    """Every option of the command, for sweep.json; paths absolute, so that a later command may be typed elsewhere."""
+    kept = {name: value for name, value in vars(options).items() if name not in ("run", "command", "action")}
+    return {name: str(value.absolute()) if isinstance(value, Path) else value for name, value in kept.items()}
+
+
+def _warn_of_other_code(folder: SweepFolder, plan: SweepPlan) -> None:
+    """One warning where runs that are there were computed by other code than those to come."""
+    changed = folder.other_code()
+    if changed and plan.tasks and any(folder.folder(run).config.exists() for run in folder.runs()):
+        log.warning(
+            "This sweep was launched with other code before: %s. Its runs will mix both. To keep them apart, choose another "
+            "--output-dir, or install what it was launched with (%s says).",
+            "; ".join(changed),
+            folder.file,
+        )
 
 
 def _done_after_all(folder: SweepFolder, task: str, plan: SweepPlan) -> bool:

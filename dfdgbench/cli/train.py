@@ -54,6 +54,12 @@ def add(commands: Any) -> None:
     group = parser.add_argument_group("seeds")
     group.add_argument("--trial-seed", type=int, default=0, help="splits, and random hyper-parameters")
     group.add_argument("--hparams-seed", type=int, default=0, help="0: defaults; others: random configurations")
+    group.add_argument(
+        "--hparams-trial",
+        type=int,
+        metavar="N",
+        help="the trial whose random configurations are drawn; default: the run's",
+    )
     group.add_argument("--seed", type=int, default=0, help="everything else")
     add_method(parser)
     add_execution(parser)
@@ -76,6 +82,7 @@ PROBLEM = (
     "task",
     "trial_seed",
     "hparams_seed",
+    "hparams_trial",
     "seed",
 )
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from dfdgbench.datasets.base import DATASETS, Dataset, Metadata, Source
-from dfdgbench.datasets.disk import formats
+from dfdgbench.datasets.disk import counts, formats
 from dfdgbench.datasets.disk.parts import joined
 from dfdgbench.datasets.domains import ArrayDomain
 
@@ -61,10 +61,18 @@ class CIFAR10(Dataset):
         return []
 
     def open(self, index: int) -> ArrayDomain:
-        rows = (self.metadata.counts or (60000,))[0] // len(FILES)
-        parts = [formats.read_cifar(self._locate(file), rows) for file in FILES]
+        parts = [formats.read_cifar(self._locate(file), self._rows) for file in FILES]
         train = tuple(np.concatenate(arrays) for arrays in zip(*parts[:-1], strict=True))
         return joined(self.metadata.domains[index], (train[0], train[1]), parts[-1], len(self.metadata.classes))
+
+    def listed(self, index: int) -> int:
+        """As of any dataset, by the sizes of the files."""
+        return sum(counts.cifar(self._locate(file), self._rows) for file in FILES)
+
+    @property
+    def _rows(self) -> int:
+        """Images in each file."""
+        return (self.metadata.counts or (60000,))[0] // len(FILES)
 
     def _locate(self, file: str) -> Path:
         what = f"CIFAR-10's file {file} (of its binary version)"

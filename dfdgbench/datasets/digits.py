@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from dfdgbench.datasets.base import DATASETS, Dataset, Metadata, Source
@@ -129,15 +131,32 @@ class Digits(Dataset):
         train, test = ((formats.as_rgb(images, SIZE), labels) for images, labels in readers[index](self.root()))
         return joined(self.metadata.domains[index], train, test, len(self.metadata.classes))
 
+    def listed(self, index: int) -> int:
+        """As of any dataset, by the headers of the corpus' files."""
+        counters = (corpora.count_mnist, self.count_mnistm, corpora.count_svhn, corpora.count_usps)
+        return counters[index](self.root())
+
     def read_mnistm(self, root: Path) -> tuple[Part, Part]:
         """Train and test part of MNIST-M."""
-        try:
+        with _other_way():
             return corpora.read_mnistm(root)
-        except MissingDataError as error:
-            raise MissingDataError(
-                f"{error} Where the archive is not to be had, MNIST-M can be made of MNIST and photos: type "
-                f"{mnistm.COMMAND}, and --dataset DigitsBuilt."
-            ) from error
+
+    def count_mnistm(self, root: Path) -> int:
+        """Images of both parts of MNIST-M, none of which is decoded."""
+        with _other_way():
+            return corpora.count_mnistm(root)
+
+
+@contextmanager
+def _other_way() -> Iterator[None]:
+    """Where MNIST-M's archive is missing, say what there is to be had instead."""
+    try:
+        yield
+    except MissingDataError as error:
+        raise MissingDataError(
+            f"{error} Where the archive is not to be had, MNIST-M can be made of MNIST and photos: type "
+            f"{mnistm.COMMAND}, and --dataset DigitsBuilt."
+        ) from error
 
 
 @DATASETS.register("DigitsBuilt")
@@ -181,3 +200,7 @@ class DigitsBuilt(Digits):
     def read_mnistm(self, root: Path) -> tuple[Part, Part]:
         """Train and test part of the MNIST-M that was made here."""
         return mnistm.read_built_mnistm(root)
+
+    def count_mnistm(self, root: Path) -> int:
+        """Images of both parts of the MNIST-M that was made here, none of which is decoded."""
+        return mnistm.count_built_mnistm(root)

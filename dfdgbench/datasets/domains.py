@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import copy
 import hashlib
+import json
 import os
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -151,16 +152,34 @@ class MaskedDomain(FolderDomain):
         return self.read_mask(os.path.join(self.root, self.masks[index]))
 
     def fingerprint(self) -> str:
-        """As of the images, and SHA-256 of every mask's path and size."""
-        return hashlib.sha256((super().fingerprint() + _digest(self.root, self.masks)).encode()).hexdigest()
+        """As of the images, and SHA-256 of every mask's path and size and of what they are read by: other classes make
+        other masks of the same files."""
+        read_by = json.dumps(_reading(self.read_mask))
+        return hashlib.sha256((super().fingerprint() + _digest(self.root, self.masks) + read_by).encode()).hexdigest()
 
 
 def _digest(root: Path, files: Sequence[str]) -> str:
     digest = hashlib.sha256()
     for file in files:
-        size = os.stat(os.path.join(root, file)).st_size if file else 0
+        try:
+            size = os.stat(os.path.join(root, file)).st_size if file else 0
+        except OSError as error:
+            raise DataError(f"The file {os.path.join(root, file)} cannot be looked at ({error.strerror}).") from error
         digest.update(os.fsencode(file) + f"\t{size}\n".encode())
     return digest.hexdigest()
+
+
+def _reading(given: object) -> object:
+    """What masks are read by, in JSON: a function's name, and what it was given, label tables by their content."""
+    if isinstance(given, partial):
+        options = [*enumerate(given.args), *sorted(given.keywords.items())]
+        return [_reading(given.func), [[name, _reading(value)] for name, value in options]]
+    if isinstance(given, np.ndarray):
+        return [given.dtype.str, given.shape, hashlib.sha256(given.tobytes()).hexdigest()]
+    if callable(given):
+        named = given if hasattr(given, "__qualname__") else type(given)
+        return f"{named.__module__}:{named.__qualname__}"
+    return repr(given)
 
 
 def unlabelled(domain: Domain) -> Domain:

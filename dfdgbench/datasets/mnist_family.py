@@ -15,7 +15,7 @@ from PIL import Image
 
 from dfdgbench.datasets.base import DATASETS, Dataset, Keys, Labels, Metadata
 from dfdgbench.datasets.digits import MNIST_FILES, MNIST_URLS, sources
-from dfdgbench.datasets.disk.corpora import MNIST_SIDE, read_mnist
+from dfdgbench.datasets.disk.corpora import MNIST_SIDE, count_mnist, read_mnist
 from dfdgbench.datasets.disk.formats import DIGITS
 from dfdgbench.datasets.disk.parts import AGAIN, Part, Pixels, joined
 from dfdgbench.datasets.domains import ArrayDomain
@@ -77,6 +77,10 @@ class MNIST(MNISTBased):
         train, test = ((images[..., None], labels) for images, labels in read_mnist(self.root()))
         return joined(self.metadata.domains[index], train, test, len(DIGITS))
 
+    def listed(self, index: int) -> int:
+        """As of any dataset, by the headers of MNIST's files."""
+        return count_mnist(self.root())
+
 
 class SharedMNIST(MNISTBased):
     """All of MNIST in one shuffled row, dealt out to the domains in turn: domain i of n has places i, i + n, i + 2n, ..."""
@@ -85,11 +89,26 @@ class SharedMNIST(MNISTBased):
     def shuffled(self) -> Part:
         """Images [N, 28, 28] and labels [N] in an order that the dataset's name decides."""
         whole = joined("MNIST", *read_mnist(self.root()), len(DIGITS))
-        expected = sum(self.metadata.counts or ())
-        if len(whole) != expected:
-            raise DataError(f"MNIST below {self.data_dir} has {len(whole)} images, {expected} are expected. {AGAIN}")
+        self._check(len(whole))
         order = np.random.RandomState(seed_hash(self.metadata.name)).permutation(len(whole))
         return whole.images[order], whole.labels[order]
+
+    @cached_property
+    def total(self) -> int:
+        """Images of all domains, none of which is decoded."""
+        count = count_mnist(self.root())
+        self._check(count)
+        return count
+
+    def _check(self, count: int) -> None:
+        """Refuse a corpus of which some is missing, which would deal every digit to another place."""
+        expected = sum(self.metadata.counts or ())
+        if count != expected:
+            raise DataError(f"MNIST below {self.data_dir} has {count} images, {expected} are expected. {AGAIN}")
+
+    def listed(self, index: int) -> int:
+        """As of any dataset, by the headers of MNIST's files."""
+        return len(range(index, self.total, len(self.metadata.domains)))
 
     def dealt(self, index: int) -> Part:
         """Images [N, 28, 28] and labels [N] of one domain."""

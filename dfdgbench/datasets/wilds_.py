@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 from abc import abstractmethod
+from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -16,7 +17,8 @@ from dfdgbench.datasets.disk.scan import images_below
 from dfdgbench.datasets.domains import FolderDomain
 from dfdgbench.errors import DataError, MissingDataError, listing, missing_extra
 
-Tables = tuple[list[str], Labels, NDArray[np.int64]]
+Values = NDArray[np.int64]
+Tables = tuple[list[str], Labels, Values]
 
 BUNDLES = "https://worksheets.codalab.org/rest/bundles"
 
@@ -39,7 +41,7 @@ class Wilds(Dataset):
     """A dataset of the package wilds, cut as DomainBed cuts it: one domain a value of ``field``, official splits merged.
 
     The package reads the metadata; images are then plain files. It is imported, and its tables are read, once a dataset
-    and only where the data is there.
+    and only where the data is there. To count images it is not asked: it imports torch, and may not be installed.
     """
 
     module: ClassVar[str]
@@ -55,29 +57,55 @@ class Wilds(Dataset):
     def image_files(read: Any) -> list[str]:
         """The image files below the dataset's folder, in the order of its labels."""
 
+    @staticmethod
+    @abstractmethod
+    def listed_files(folder: Path) -> tuple[list[str], Values]:
+        """The image files, and the value of ``field`` of each, by the columns that alone tell them."""
+
     def open(self, index: int) -> FolderDomain:
         files, labels, values = self._tables()
+        keys = self._keys(index, values)
+        return FolderDomain(self.metadata.domains[index], self._folder(), [files[key] for key in keys], labels[keys])
+
+    def listed(self, index: int) -> int:
+        """As of any dataset, by its tables and the names of its files."""
+        return len(self._keys(index, self._listed))
+
+    def _keys(self, index: int, values: Values) -> Values:
         keys = np.flatnonzero(values == index)
-        name = self.metadata.domains[index]
         if not len(keys):
             raise DataError(
-                f"{self.metadata.name}: no image belongs to the domain '{name}' by {self._folder()}. Move the folder away and "
-                f"type dfdgbench data download {self.metadata.name}."
+                f"{self.metadata.name}: no image belongs to the domain '{self.metadata.domains[index]}' by {self._folder()}. "
+                f"Move the folder away and type dfdgbench data download {self.metadata.name}."
             )
-        return FolderDomain(name, self._folder(), [files[key] for key in keys], labels[keys])
+        return keys
+
+    @cached_property
+    def _listed(self) -> Values:
+        """The value of ``field`` of every image of all domains."""
+        folder = self._folder()
+        try:
+            # Without it the package takes the folder for a download that was stopped.
+            (folder / f"RELEASE_{folder.name.rpartition('_')[2]}.txt").stat()
+            files, values = self.listed_files(folder)
+        except Exception as error:  # of a damaged table the parser says whatever its bytes happen to cause
+            raise self._unreadable(f"its tables in {folder} cannot be read", error) from error
+        self._check(folder, files)
+        return values
 
     def _folder(self) -> Path:
-        return self.root() / self.metadata.folder
+        folder = self.root() / self.metadata.folder
+        if not folder.is_dir():
+            raise MissingDataError(
+                f"{self.metadata.name}: the folder {folder} does not exist. Expected layout: {self.metadata.layout}. "
+                f"Type dfdgbench data download {self.metadata.name}."
+            )
+        return folder
 
     def _tables(self) -> Tables:
         """File, label and value of ``field`` of every image of all domains."""
         if self._read is None:
             folder = self._folder()
-            if not folder.is_dir():
-                raise MissingDataError(
-                    f"{self.metadata.name}: the folder {folder} does not exist. Expected layout: {self.metadata.layout}. "
-                    f"Type dfdgbench data download {self.metadata.name}."
-                )
             tables = self._load(folder)
             self._check(folder, tables[0])
             self._read = tables
@@ -108,11 +136,14 @@ class Wilds(Dataset):
             labels = np.asarray(read.y_array).reshape(-1).astype(np.int64)
             files = self.image_files(read)
         except Exception as error:  # the package fails on damaged tables with whatever its parsers raise
-            raise DataError(
-                f"{self.metadata.name}: the package wilds cannot read {folder} ({type(error).__name__}: {error}). Expected "
-                f"layout: {self.metadata.layout}. Move the folder away and type dfdgbench data download {self.metadata.name}."
-            ) from error
+            raise self._unreadable(f"the package wilds cannot read {folder}", error) from error
         return files, labels, values
+
+    def _unreadable(self, what: str, error: Exception) -> DataError:
+        return DataError(
+            f"{self.metadata.name}: {what} ({type(error).__name__}: {error}). Expected layout: {self.metadata.layout}. Move the "
+            f"folder away and type dfdgbench data download {self.metadata.name}."
+        )
 
     @classmethod
     def strays(cls, data_dir: Path) -> list[str]:
@@ -155,6 +186,18 @@ class WILDSCamelyon(Wilds):
     def image_files(read: Any) -> list[str]:
         return list(read._input_array)
 
+    @staticmethod
+    def listed_files(folder: Path) -> tuple[list[str], Values]:
+        import pandas as pd
+
+        named = ["patient", "node", "x_coord", "y_coord"]
+        table = pd.read_csv(folder / "metadata.csv", dtype=str, usecols=[*named, "center"])
+        files = [
+            f"patches/patient_{patient}_node_{node}/patch_patient_{patient}_node_{node}_x_{x}_y_{y}.png"
+            for patient, node, x, y in table[named].itertuples(index=False, name=None)
+        ]
+        return files, table["center"].to_numpy(np.int64)
+
 
 @DATASETS.register("WILDSFMoW")
 class WILDSFMoW(Wilds):
@@ -191,4 +234,21 @@ class WILDSFMoW(Wilds):
 
     @staticmethod
     def image_files(read: Any) -> list[str]:
-        return [f"images/rgb_img_{number}.png" for number in np.asarray(read.full_idxs).tolist()]
+        return _photos(np.asarray(read.full_idxs))
+
+    @staticmethod
+    def listed_files(folder: Path) -> tuple[list[str], Values]:
+        import pandas as pd
+
+        table = pd.read_csv(folder / "rgb_metadata.csv", dtype=str, usecols=["country_code", "split"])
+        codes = pd.read_csv(folder / "country_code_mapping.csv", dtype=str, usecols=["alpha-3", "region"])
+        regions = dict(zip(codes["alpha-3"], codes["region"], strict=True))
+        # A country without a region (Antarctica) is one of its own, as the package has it.
+        named = [str(regions.get(code, "Other")) for code in table["country_code"]]
+        numbers = {name: number for number, name in enumerate(dict.fromkeys(named))}
+        kept = np.flatnonzero(table["split"].to_numpy() != "seq")
+        return _photos(kept), np.array([numbers[name] for name in named], dtype=np.int64)[kept]
+
+
+def _photos(numbers: Values) -> list[str]:
+    return [f"images/rgb_img_{number}.png" for number in numbers.tolist()]

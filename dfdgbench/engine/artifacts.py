@@ -118,6 +118,35 @@ class Store:
             if not (final / MANIFEST).exists():  # else another process published the same content first
                 raise
 
+    def listing(self) -> frozenset[str]:
+        """The name (see ``Address``) of every published artifact, by one listing a kind of stage."""
+        kinds = [path for path in self.root.glob("[!.]*") if path.is_dir()]
+        return frozenset(f"{kind.name}/{name}" for kind in kinds for name in os.listdir(kind))
+
+    def bring(self, folder: Path, key: str) -> bool:
+        """Copy the published artifact in another store's ``folder``; returns False where it is here already.
+
+        Raises:
+            ArtifactError: it is damaged, or the copy could not be written; nothing half-copied is kept.
+        """
+        final = self.root / folder.parent.name / folder.name
+        if (final / MANIFEST).exists():
+            return False
+        beside = self.root / ".work" / folder.parent.name / f"copy-{uuid.uuid4().hex[:8]}"
+        with explained(final, f"The artifact '{folder.name}'"):
+            try:
+                shutil.copytree(folder, beside)
+                self.verify(beside, key)
+                sync_tree(beside)
+                final.parent.mkdir(parents=True, exist_ok=True)
+                self._rename(beside, final)
+            finally:
+                shutil.rmtree(beside, ignore_errors=True)
+                with contextlib.suppress(OSError):  # a stage is under way there
+                    beside.parent.rmdir()
+                    beside.parent.parent.rmdir()
+        return True
+
     def entries(self) -> Iterator[tuple[Path, dict[str, Any]]]:
         """Folder and manifest of every published artifact."""
         for manifest in sorted(self.root.glob(f"[!.]*/*/{MANIFEST}")):

@@ -15,7 +15,7 @@ from dfdgbench.hparams import flatten
 from dfdgbench.seeds import seed_hash
 
 Env = int | str
-_LATER = ("data_path", "val_augment", "transductive")
+_LATER = ("data_path", "val_augment", "transductive", "hparams_trial")
 """Options that came after the first release: at their defaults they leave the names of earlier runs as they were."""
 
 
@@ -39,6 +39,9 @@ class RunConfig(BaseModel):
     preset: str | None = None
     hparams: dict[str, Any] = Field(default_factory=dict, description="explicit overrides, dotted or nested")
     hparams_seed: int = Field(default=0, ge=0)
+    hparams_trial: int | None = Field(
+        default=None, ge=0, description="the trial whose random configurations these are; None: the run's own"
+    )
     trial_seed: int = Field(default=0, ge=0)
     seed: int = 0
     steps: int | None = Field(default=None, gt=0)

@@ -16,7 +16,7 @@ from dfdgbench.datasets.feed.training import domainbed_augmentation, evaluation_
 from dfdgbench.engine.problem import Problem
 from dfdgbench.engine.runtime import Runtime
 from dfdgbench.engine.stage import PredictorStage
-from dfdgbench.errors import MissingDataError
+from dfdgbench.errors import EmptySplitError, MissingDataError
 from dfdgbench.seeds import seed_hash, untouched_randomness
 from dfdgbench.tasks.base import Task
 
@@ -67,9 +67,14 @@ def measure_all(
 
 
 def evaluate(
-    stage: PredictorStage, predictors: Mapping[str, nn.Module], problem: Problem, runtime: Runtime, step: int = 0
+    stage: PredictorStage,
+    predictors: Mapping[str, nn.Module],
+    problem: Problem,
+    runtime: Runtime,
+    step: int = 0,
+    chosen: str | None = None,
 ) -> tuple[dict[str, float], list[str]]:
-    """Every predictor on every split that the protocol names.
+    """Every predictor on every split that the protocol names; the default one is ``chosen``, or the stage's choice.
 
     Returns the record's accuracies (the default predictor's under DomainBed's keys, the others' with ``@name``), and
     the splits whose data is not there, whose values are NaN.
@@ -85,7 +90,7 @@ def evaluate(
             for name in predictors:
                 for suffix in problem.task.suffixes:
                     found[name][f"{prefix}_{suffix}"] = values[name][suffix] if values else float("nan")
-    chosen = stage.default(found)
+    chosen = chosen or stage.default(found)
     record = dict(found[chosen])
     if len(found) > 1:
         record |= {f"{key}@{name}": value for name, keys in found.items() for key, value in keys.items()}
@@ -97,6 +102,9 @@ def _measured(
 ) -> dict[str, dict[str, float]] | None:
     try:
         images = problem.split(domain, split)
+    except EmptySplitError as error:
+        log.warning("%s Its values are NaN.", error)
+        return {name: dict.fromkeys(problem.task.suffixes, float("nan")) for name in predictors}
     except MissingDataError as error:
         log.debug("not evaluated: %s", error)
         return None

@@ -8,10 +8,10 @@ import threading
 from collections.abc import Iterator
 
 _asked: list[int] = []
-# What schedulers send before they kill: the end of the time limit, preemption, and a person's Ctrl-C.
-_SIGNALS = tuple(
+SIGNALS = tuple(
     getattr(signal, name) for name in ("SIGTERM", "SIGINT", "SIGUSR1", "SIGUSR2", "SIGHUP") if hasattr(signal, name)
 )
+"""What schedulers send before they kill: the end of the time limit, preemption, and a person's Ctrl-C."""
 
 
 class Interrupted(Exception):
@@ -37,14 +37,14 @@ def interruptible() -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    before = {number: signal.getsignal(number) for number in _SIGNALS}
+    before = {number: signal.getsignal(number) for number in SIGNALS}
 
     def note(number: int, frame: object) -> None:
         _asked.append(number)
         signal.signal(number, before[number])
 
     _asked.clear()
-    for number in _SIGNALS:
+    for number in SIGNALS:
         signal.signal(number, note)
     try:
         yield

@@ -8,34 +8,42 @@ released artifacts and not the data still finds them.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Hashable, Iterable, Iterator
 from contextvars import ContextVar
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 
 from dfdgbench.datasets.base import Dataset, Metadata
+from dfdgbench.datasets.domains import unlabelled
 from dfdgbench.datasets.feed.readers import DataPath, Reader, make_reader
 from dfdgbench.datasets.feed.split import Split
 from dfdgbench.datasets.protocols import Protocol, SplitOptions
 from dfdgbench.engine.keys import digest
-from dfdgbench.errors import AccessError, ConfigError, MissingDataError
+from dfdgbench.errors import AccessError, ConfigError, EmptySplitError, MissingDataError
 from dfdgbench.files import read_json, write_json
+from dfdgbench.hparams import Hparams
 from dfdgbench.networks.base import NetworkSpec
 from dfdgbench.settings import Read, Role
 from dfdgbench.tasks.base import Task
 
-# What the stage that is at work has declared; None while none is.
-_declared: ContextVar[frozenset[tuple[int, str]] | None] = ContextVar("declared", default=None)
+T = TypeVar("T")
+
+# What the stage that is at work has declared, and whether with labels; None while none is.
+_declared: ContextVar[dict[tuple[int, str], bool] | None] = ContextVar("declared", default=None)
 
 
 @contextlib.contextmanager
 def at_work(reads: Iterable[Read]) -> Iterator[None]:
-    """Within the body a stage is at work: splits that it did not declare cannot be opened."""
-    token = _declared.set(frozenset((read.domain, read.split) for read in reads))
+    """Within the body a stage is at work: splits that it did not declare cannot be opened, and those that it declared to
+    read unlabelled have no labels."""
+    labelled: dict[tuple[int, str], bool] = {}
+    for read in reads:
+        labelled[read.domain, read.split] = read.labelled or labelled.get((read.domain, read.split), False)
+    token = _declared.set(labelled)
     try:
         yield
     finally:
@@ -95,6 +103,26 @@ class Problem:
     val_augment: bool = False
     _splits: dict[tuple[int, str], Split] = field(default_factory=dict, repr=False)
     _readers: dict[tuple[int, torch.device], Reader] = field(default_factory=dict, repr=False)
+    _made: dict[Hashable, Any] = field(default_factory=dict, repr=False)
+
+    def of_run(self, seed: int, steps: int | None, checkpoint_freq: int | None) -> Problem:
+        """The same problem for another run, which has its own seed and length, and opens and makes nothing again."""
+        return replace(self, seed=seed, steps=steps, checkpoint_freq=checkpoint_freq)
+
+    def once(self, what: tuple[Hashable, ...], make: Callable[[], T], hparams: Hparams | None = None) -> T:
+        """What ``make`` makes, made once for all runs of this problem.
+
+        Args:
+            what, hparams: all that decides it beside the problem; hyper-parameters count by their values, stages in
+                ``what`` as themselves.
+            make: may look at nothing that is a run's own (``seed``, ``steps``, ``checkpoint_freq``).
+        """
+        # As text, for 1 and 1.0 are equal and make different keys.
+        key = (what, hparams and hparams.model_dump_json())
+        if key not in self._made:
+            self._made[key] = make()
+        made: T = self._made[key]
+        return made
 
     @property
     def metadata(self) -> Metadata:
@@ -153,12 +181,13 @@ class Problem:
             splits = self.protocol.split(opened, domain, domain in self.targets, self.options)
             if name not in splits:
                 hint = " Type --uda-holdout-fraction 0.5, say, or --transductive." if name == "uda" else ""
-                raise MissingDataError(
+                raise EmptySplitError(
                     f"The split '{name}' of domain '{opened.name}' is empty ({len(opened)} images, holdout fraction "
                     f"{self.options.holdout_fraction}). Its splits: {', '.join(splits)}.{hint}"
                 )
-            self._splits[domain, name] = Split(opened, splits[name])
-        return self._splits[domain, name]
+            self._splits.update({(domain, each): Split(opened, keys) for each, keys in splits.items()})
+        found = self._splits[domain, name]
+        return found if declared is None or declared[domain, name] else Split(unlabelled(found.domain), found.keys)
 
     def reader(self, domain: int, device: torch.device) -> Reader:
         """What makes batches of a domain for networks on ``device``."""
@@ -170,6 +199,9 @@ class Problem:
 
     def fingerprint(self, read: Read) -> str:
         """What stands for the content of a read in a stage's key."""
+        return self.once(("fingerprint", read.domain, read.split), lambda: self._fingerprint(read))
+
+    def _fingerprint(self, read: Read) -> str:
         what = {
             "dataset": self.metadata.name,
             "domain": self.domain_name(read.domain),

@@ -9,6 +9,8 @@ from typing import Any
 
 from tqdm import tqdm
 
+from dfdgbench.engine.interrupt import asked
+
 log = logging.getLogger("dfdgbench")
 DELAY = 2.0
 PLAIN_EVERY = 30.0
@@ -51,3 +53,20 @@ class Progress:
         """Remove the bar."""
         if self._bar is not None:
             self._bar.close()
+
+
+class Decoding:
+    """Shows how far a store is; called with the images done and their number. Stops when a signal asked to."""
+
+    def __init__(self) -> None:
+        self._progress: Progress | None = None
+
+    def __call__(self, done: int, total: int) -> None:
+        if self._progress is None:
+            self._progress = Progress("decoding images, once", total)
+        self._progress.advance(done - self._progress.done)
+        if asked() or done >= total:
+            self._progress.close()
+            self._progress = None
+        if asked():
+            raise KeyboardInterrupt  # what is written stays; the next build goes on from it

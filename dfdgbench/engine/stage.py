@@ -7,7 +7,7 @@ and what it leaves; progress, timing, snapshots, resume, leases and publishing a
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -16,6 +16,7 @@ import torch
 from torch import nn
 
 from dfdgbench.engine.artifacts import Address
+from dfdgbench.engine.flops import TRAINED, forward_flops
 from dfdgbench.engine.keys import KEY_FORMAT, digest
 from dfdgbench.engine.runtime import Precision
 from dfdgbench.engine.snapshots import State
@@ -79,6 +80,13 @@ class Stage(ABC):
         """How often ``step`` is called; 0 for a stage that only combines its inputs."""
         return 0
 
+    def cost(self) -> float:
+        """Estimated floating-point operations of all steps; what ``start`` and ``finish`` do is left out.
+
+        By default a step trains the problem's network on one image.
+        """
+        return self.steps * TRAINED * forward_flops(self.problem.network) if self.steps else 0.0
+
     @abstractmethod
     def start(self, work: Work) -> State:
         """Everything that a snapshot must hold, as it is before the first step."""
@@ -138,10 +146,10 @@ class Stage(ABC):
         slug = "__".join(self.domains) or self.problem.metadata.name
         return Address(self.kind, f"{self.problem.metadata.name}-{slug}-{self.index}".replace("/", "-"), self.key)
 
-    @property
+    @cached_property
     def blind(self) -> bool:
         """Whether the stage itself reads data that is neither here nor remembered."""
-        return any(read["fingerprint"].startswith("absent:") for read in self.identity["reads"])
+        return any(self.problem.fingerprint(read).startswith("absent:") for read in self.reads)
 
     @cached_property
     def absent(self) -> bool:
@@ -170,38 +178,35 @@ class PredictorStage(Stage):
         return 0.0
 
 
-def walk(last: Stage) -> Iterator[Stage]:
-    """Every stage of the graph that ends in ``last``, each once (by key), inputs first."""
+def walk(*ends: Stage) -> Iterator[Stage]:
+    """Every stage of the graphs that end in ``ends``, each once (by key), inputs first."""
     seen: set[str] = set()
 
-    def visit(stage: Stage) -> Iterator[Stage]:
-        if stage.key in seen:
-            return
-        seen.add(stage.key)
-        for given in stage.inputs:
-            yield from visit(given)
-        yield stage
+    def visit(stages: Sequence[Stage]) -> Iterator[Stage]:
+        for stage in stages:
+            if stage.key not in seen:
+                seen.add(stage.key)
+                yield from visit(stage.inputs)
+                yield stage
 
-    yield from visit(last)
+    yield from visit(ends)
 
 
 def every_stage(last: Stage) -> list[Stage]:
     """Every stage of the graph that ends in ``last``, inputs first, no key asked for: some may stand for the same work."""
     found: dict[int, Stage] = {}
 
-    def visit(stage: Stage) -> None:
-        if id(stage) not in found:
-            for given in stage.inputs:
-                visit(given)
-            found[id(stage)] = stage
+    def visit(stages: Sequence[Stage]) -> None:
+        for stage in stages:
+            if id(stage) not in found:
+                visit(stage.inputs)
+                found[id(stage)] = stage
 
-    visit(last)
+    visit([last])
     return list(found.values())
 
 
-def computed_with(last: Stage, precision: Precision) -> Stage:
-    """Give every stage of the graph its precision; to be called before any key is asked for."""
-    last.precision = precision
-    for given in last.inputs:
-        computed_with(given, precision)
-    return last
+def computed_with(stages: Iterable[Stage], precision: Precision) -> None:
+    """Give every stage its precision; to be called before any key is asked for."""
+    for stage in stages:
+        stage.precision = precision

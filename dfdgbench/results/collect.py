@@ -15,6 +15,7 @@ from dfdgbench.results.reading import Run, read_runs
 from dfdgbench.results.render import DAGGER, grid
 from dfdgbench.results.selection import RULES, Rule, get_rule, sweep_accuracy
 from dfdgbench.results.trials import Summary, summary
+from dfdgbench.versions import mixed
 
 Format = Literal["markdown", "latex"]
 NONE = "X"
@@ -126,6 +127,8 @@ def _marked(label: str, method: Method, rule: Rule) -> str:
 def _remarks(found: Sequence[Run], groups: Sequence[Group]) -> list[str]:
     unfinished = [run.name for run in found if not run.done]
     remarks = [f"{len(unfinished)} of {len(found)} runs are unfinished: {listing(unfinished)}."] if unfinished else []
+    mixture = mixed([run.config for run in found])
+    remarks += [f"The runs mix versions: {'; '.join(mixture)}."] if mixture else []
     remarks += [f"{run.name}: {note}." for run in found for note in run.notes]
     remarks += [note for group in groups for note in group.notes]
     methods = {group.key[0] for group in groups}

@@ -47,7 +47,10 @@ def launch(spec: specs.TableSpec, slots: Slots, *, whole: bool) -> str:
     """
     recorded = shlex.split(str(slots.content.get("command", "")))
     if recorded[:3] == ["dfdgbench", "sweep", "launch"]:
-        return shlex.join(_unrestricted(recorded) if whole else recorded)
+        of_flags = (
+            slots.content.get("launch", {}).get("table", "") is None
+        )  # then they are no choice, but the sweep itself
+        return shlex.join(_unrestricted(recorded) if whole and not of_flags else recorded)
     table = spec.name if spec.name in specs.names() else f"{spec.name}.yaml"
     folders = {entry["config"].get("data_dir") for entry in slots.content["runs"]} - {None}
     data = ["--data-dir", *folders] if len(folders) == 1 else []

@@ -61,7 +61,9 @@ def fill(spec: TableSpec, part: int, row: int, slots: Slots) -> Filled:
         values[column] = _by_trial(cell, rule)
         missing += _missing(spec, cell, slots)
     slots_of_row = [slot for cell in planned.values() for slot in cell]
-    trials = {column: {slot.trial for slot in cell} for column, cell in planned.items()}
+    trials = {
+        column: {slot.trial for slot in cell if len(slot.config["test_envs"]) == 1} for column, cell in planned.items()
+    }
     expected = max(spec.trials, len(set().union(*trials.values())))
     return Filled(
         values=values,
@@ -70,7 +72,7 @@ def fill(spec: TableSpec, part: int, row: int, slots: Slots) -> Filled:
         transductive=any(
             record["args"].get("transductive") for slot in slots_of_row for record in slot.run.records[:1]
         ),
-        missing=tuple(missing),
+        missing=tuple({found.run: found for found in missing}.values()),  # a run of two domains is in both columns
         unplanned=sum(expected - len(there) for there in trials.values()),
     )
 

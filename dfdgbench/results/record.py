@@ -65,6 +65,7 @@ class Facts:
         network: the predictor's; "" where the record does not say.
         variant: preset and explicit overrides, as text; "" for the method's defaults.
         train_envs: the source domains; None where the record does not say (DomainBed: all others).
+        hparams_trial: the trial whose draw of hyper-parameters the run uses; None: its own.
     """
 
     dataset: str
@@ -77,6 +78,7 @@ class Facts:
     hparams_seed: int
     setting: str
     protocol: str
+    hparams_trial: int | None = None
 
 
 def facts(record: Record) -> Facts:
@@ -94,6 +96,7 @@ def facts(record: Record) -> Facts:
         hparams_seed=hparams_seed(record),
         setting=args.get("setting") or "domain-generalisation",
         protocol=args.get("protocol") or "domainbed",
+        hparams_trial=args.get("hparams_trial"),
     )
 
 

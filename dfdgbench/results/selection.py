@@ -14,6 +14,7 @@ from typing import ClassVar, NamedTuple
 from dfdgbench.registry import Registry, subclass_check
 from dfdgbench.results.record import Record, hparams_seed, targets, value
 from dfdgbench.settings import get_setting
+from dfdgbench.tables.rules import RuleNeeds
 
 
 class Choice(NamedTuple):
@@ -38,10 +39,12 @@ class Rule(ABC):
     Attributes:
         title: what tables call it; DomainBed's words for DomainBed's rules.
         uses: what it looks at, of "source validation", "target validation" and "synthetic hold-out"; empty: nothing.
+        pairs: whether it needs runs that hold out two domains besides those that hold out one.
     """
 
     title: ClassVar[str]
     uses: ClassVar[frozenset[str]]
+    pairs: ClassVar[bool] = False
 
     @abstractmethod
     def choose(self, records: Sequence[Record], predictor: str = "") -> Choice | None:
@@ -61,6 +64,11 @@ RULES: Registry[type[Rule]] = Registry(
 def get_rule(name: str) -> Rule:
     """The rule called ``name``."""
     return RULES.get(name)()
+
+
+def needs() -> dict[str, RuleNeeds]:
+    """What every rule needs of a sweep, by name."""
+    return {name: RuleNeeds(rule.uses, rule.pairs) for name, rule in RULES.items()}
 
 
 def single(records: Iterable[Record]) -> list[Record]:

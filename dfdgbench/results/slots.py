@@ -15,7 +15,7 @@ from dfdgbench.results.reading import SWEEP, Run, read_object, read_run
 from dfdgbench.tables.spec import Part, TableSpec
 
 # What may differ among the runs of one cell; data_dir is no part of a run's identity.
-_SEEDS = {"trial_seed", "hparams_seed", "seed", "data_dir"}
+_SEEDS = {"trial_seed", "hparams_seed", "hparams_trial", "seed", "data_dir", "test_envs"}
 
 
 @dataclass(frozen=True)
@@ -24,7 +24,7 @@ class Slot:
 
     Attributes:
         part, row: indices into the spec's parts and rows.
-        column: the domain, as in the part's ``columns``.
+        column: the domain, as in the part's ``columns``. A run that holds out two has a slot in the columns of both.
         config: its ``RunConfig`` as planned, in JSON.
     """
 
@@ -107,8 +107,9 @@ def _placed(
         if part is None or row is None:
             continue
         column = _column(entry, spec.parts[part], list(held_out[entry["part"]]))
-        if column in spec.parts[part].columns:
-            yield Slot(part, row, column, entry["id"], entry["config"], sweep / "runs" / entry["id"])
+        for domain in (column, *entry.get("also", ())):
+            if domain in spec.parts[part].columns:
+                yield Slot(part, row, domain, entry["id"], entry["config"], sweep / "runs" / entry["id"])
 
 
 def _column(entry: Mapping[str, Any], part: Part, held_out: Sequence[Any]) -> str:

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from dfdgbench.datasets.feed.augment import BatchAugment
+from dfdgbench.engine.flops import TRAINED, forward_flops
 from dfdgbench.engine.predictions import load_predictors, save_predictors
 from dfdgbench.engine.problem import Problem
 from dfdgbench.engine.snapshots import State
@@ -85,6 +86,12 @@ class Distil(PredictorStage):
     @property
     def steps(self) -> int:
         return self._steps
+
+    def cost(self) -> float:
+        shards = [(len(part.shards), sum(weight > 0 for weight in part.teachers.values())) for part in self.sets]
+        taught = sum(count * teachers for count, teachers in shards) / sum(count for count, _ in shards)
+        images = self.steps * self.hparams.batch_size
+        return images * (TRAINED + taught) * forward_flops(self.problem.network)
 
     def facts(self) -> Mapping[str, Any]:
         network = self.problem.network

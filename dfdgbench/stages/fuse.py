@@ -62,12 +62,16 @@ class Fuse(Synthesise):
         super().__init__(problem, hparams, domains=pair, inputs=[a, b, *needed], index=index)
         self.a, self.b, self.images_of_b = a, b, images_of_b
 
+    @property
+    def guide_count(self) -> int:
+        return 1 if self.hparams.cross_ce == "a_only" else 2
+
     def guides(self, work: Work) -> list[Guide]:
         a: Network = work.input(self.a)
         b: Network = work.input(self.b)
         check_distinct(dict(zip(self.domains, (a, b), strict=True)))
         guides = [Guide(a, self._bands(a, work))]
-        return guides if self.hparams.cross_ce == "a_only" else [*guides, Guide(b, None)]
+        return guides if self.guide_count == 1 else [*guides, Guide(b, None)]
 
     def _bands(self, a: Network, work: Work) -> list[Band] | None:
         if self.hparams.target == "none":

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from dfdgbench.datasets.feed.jitter import Jitter, apply_jitter, draw_jitter
+from dfdgbench.engine.flops import OPTIMISED, forward_flops
 from dfdgbench.engine.snapshots import State
 from dfdgbench.engine.stage import Metrics
 from dfdgbench.engine.work import Work
@@ -105,6 +106,15 @@ class Synthesise(Shard):
     @property
     def steps(self) -> int:
         return self.hparams.steps
+
+    @property
+    def guide_count(self) -> int:
+        """How many teachers guide it, known before they are there."""
+        return 1
+
+    def cost(self) -> float:
+        images = self.steps * self.hparams.group * self.hparams.groups_per_shard
+        return images * OPTIMISED * self.guide_count * forward_flops(self.problem.network)
 
     @abstractmethod
     def guides(self, work: Work) -> list[Guide]:

@@ -12,6 +12,7 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
 from dfdgbench.datasets.feed.training import Batch
+from dfdgbench.engine.flops import TRAINED, forward_flops
 from dfdgbench.engine.predictions import load_predictors, save_predictors
 from dfdgbench.engine.problem import Problem
 from dfdgbench.engine.snapshots import State, pack, unpack
@@ -82,6 +83,10 @@ class Train(PredictorStage):
     @property
     def steps(self) -> int:
         return self._steps
+
+    def cost(self) -> float:
+        images: int = self.steps * self.hparams.batch_size * len(self._feeds_from)  # type: ignore[union-attr]
+        return images * TRAINED * forward_flops(self.network)
 
     @property
     def network(self) -> NetworkSpec:

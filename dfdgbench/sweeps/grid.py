@@ -1,9 +1,10 @@
-"""Grids: the runs of a sweep, from a table spec."""
+"""The runs of a sweep, from a table spec."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 from dfdgbench.algorithms.base import ALGORITHMS
@@ -11,7 +12,9 @@ from dfdgbench.datasets.base import DATASETS
 from dfdgbench.engine.config import RunConfig
 from dfdgbench.errors import ConfigError, HparamError, unknown
 from dfdgbench.hparams import flatten
-from dfdgbench.tables.spec import Part, Row, TableSpec, merged
+from dfdgbench.sweeps.places import Choice, Place, check_search, places
+from dfdgbench.tables.rules import RuleNeeds
+from dfdgbench.tables.spec import Part, Row, SeedProtocol, TableSpec, merged
 
 
 @dataclass(frozen=True)
@@ -21,25 +24,33 @@ class SweepRun:
     Attributes:
         part, row: indices into the spec's parts and rows.
         column: the held-out domain, one of the part's columns.
+        also: a second held-out domain, where there is one; such a run belongs to the columns of both.
     """
 
     part: int
     row: int
     column: str
     config: RunConfig
+    also: tuple[str, ...] = ()
 
-    @property
+    @cached_property
     def run_id(self) -> str:
         return self.config.run_id
+
+    def moved(self, data_dir: str) -> SweepRun:
+        """The same run with its data elsewhere."""
+        return replace(self, config=self.config.model_copy(update={"data_dir": data_dir}))
 
     def to_json(self) -> dict[str, Any]:
         """For sweep.json."""
         place = {"part": self.part, "row": self.row, "column": self.column}
-        return {**place, "id": self.run_id, "config": self.config.model_dump()}
+        also = {"also": list(self.also)} if self.also else {}
+        return {**place, **also, "id": self.run_id, "config": self.config.model_dump()}
 
     @classmethod
     def from_json(cls, content: Mapping[str, Any]) -> SweepRun:
-        return cls(content["part"], content["row"], content["column"], RunConfig.make(**content["config"]))
+        config, also = RunConfig.make(**content["config"]), tuple(content.get("also", ()))
+        return cls(content["part"], content["row"], content["column"], config, also)
 
 
 def runs_of(
@@ -51,75 +62,84 @@ def runs_of(
     trials: int | None = None,
     datasets: Sequence[str] = (),
     algorithms: Sequence[str] = (),
-    test_envs: Sequence[int] = (),
+    test_envs: Sequence[int | str] = (),
+    rules: Mapping[str, RuleNeeds] | None = None,
 ) -> list[SweepRun]:
-    """The runs that fill ``spec``: every trial, part, row and held-out domain.
+    """The runs that fill ``spec``: every trial, part, row, held-out domain (or two) and hparams seed.
 
     Args:
         options, hparams: on top of the spec's own.
         trials: instead of the spec's number.
         datasets, algorithms, test_envs: keep these alone; an unknown name is an error.
+        rules: what every known selection rule needs; runs that none of the spec's rules needs are left out. None: all runs.
+
+    Raises:
+        ConfigError: no run is left, or rules and grid do not go together.
     """
     hparams = flatten(hparams or {})
+    choice = Choice(spec, rules, datasets, algorithms, test_envs)
     _check_names(spec, datasets, algorithms)
-    chosen = [
-        (i, part) for i, part in enumerate(spec.parts) if not part.quoted and (not datasets or part.dataset in datasets)
-    ]
     _check_overrides(spec, (options or {}).get("preset"), hparams, algorithms)
-    runs = []
-    for trial in range(trials or spec.trials):
-        for i, part in chosen:
-            for j, row in enumerate(spec.rows):
-                if algorithms and row.algorithm not in algorithms and row.label not in algorithms:
-                    continue
-                runs += [
-                    SweepRun(i, j, domain, _config(spec, part, row, env, trial, data_dir, options or {}, hparams))
-                    for env, domain in _held_out(part, test_envs)
-                ]
+    check_search(choice)
+    bases = {
+        (i, j): _base(spec, part, row, data_dir, options or {}, hparams)
+        for i, part in choice.parts
+        for j, row in choice.rows
+    }
+    names = {i: _names(part) for i, part in choice.parts}
+    runs = [
+        _run(place, bases[place.part, place.row], names[place.part], spec.search.seed_protocol)
+        for place in places(choice, trials or spec.trials)
+    ]
+    if spec.search.n_hparams_from and not runs:
+        raise ConfigError(
+            f"No run is left: from hparams seed {spec.search.n_hparams_from} on there are runs only for rules that compare "
+            "configurations. Name such a rule (--rules), or leave --n-hparams-from out."
+        )
     return runs
 
 
-def _held_out(part: Part, wanted: Sequence[int]) -> list[tuple[int, str]]:
-    """Index and name of the domains that are held out in turn."""
+def _names(part: Part) -> dict[int, str]:
+    """Domain to its name, as in the part's columns where it is one."""
     metadata = DATASETS.get(part.dataset).metadata
-    for env in wanted:
-        metadata.index(env)
-    envs = [(metadata.index(domain), domain) for domain in part.columns]
-    return [(env, domain) for env, domain in envs if not wanted or env in wanted]
+    return dict(enumerate(metadata.domains)) | {metadata.index(domain): domain for domain in part.columns}
 
 
-def _config(
+def _run(place: Place, base: RunConfig, names: Mapping[int, str], protocol: SeedProtocol) -> SweepRun:
+    """The run at ``place``. Its random configuration is named by a trial only where that changes the draws, so that
+    both seed protocols share the runs in which they agree."""
+    seed = base.hparams_seed if place.hparams_seed is None else place.hparams_seed
+    given: dict[str, Any] = {"test_envs": list(place.envs), "trial_seed": place.trial, "hparams_seed": seed}
+    if protocol == "tune-then-repeat" and seed and place.trial:
+        given["hparams_trial"] = 0
+    column, *also = (names[env] for env in place.envs)
+    return SweepRun(place.part, place.row, column, base.model_copy(update=given).swept(), tuple(also))
+
+
+def _base(
     spec: TableSpec,
     part: Part,
     row: Row,
-    env: int,
-    trial: int,
     data_dir: str | None,
     options: Mapping[str, Any],
     hparams: Mapping[str, Any],
 ) -> RunConfig:
+    """What the runs of one row and part have in common."""
     algorithm = ALGORITHMS.get(row.algorithm)
     known = set(algorithm.Hparams.names())
     general = merged(*map(flatten, (spec.hparams, part.hparams)))
     overrides = {name: value for name, value in general.items() if name in known} | flatten(row.hparams)
     overrides |= {name: value for name, value in hparams.items() if name in known}
-    config = RunConfig.make(
+    return RunConfig.make(
         **merged(
             spec.options,
             part.options,
             row.options,
             _fitting(options, algorithm.presets),
-            {
-                "algorithm": row.algorithm,
-                "dataset": part.dataset,
-                "data_dir": data_dir,
-                "test_envs": [env],
-                "trial_seed": trial,
-                "hparams": overrides,
-            },
+            {"algorithm": row.algorithm, "dataset": part.dataset, "hparams": overrides},
+            {} if data_dir is None else {"data_dir": data_dir},
         )
     )
-    return config.swept()
 
 
 def _fitting(options: Mapping[str, Any], presets: Mapping[str, Any]) -> dict[str, Any]:

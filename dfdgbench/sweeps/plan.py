@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import os
 from collections import Counter, defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from dfdgbench.engine.artifacts import Store
 from dfdgbench.engine.config import Execution
 from dfdgbench.engine.stage import Stage, walk
-from dfdgbench.planning import Plan, plan
+from dfdgbench.planning import Plan, Planner
 from dfdgbench.sweeps.folder import SweepFolder
 from dfdgbench.sweeps.grid import SweepRun
 
@@ -34,20 +35,34 @@ class Task:
     level: int
 
 
+@dataclass(frozen=True)
+class Work:
+    """Stages to execute, every run's last one counted, and their estimated floating-point operations."""
+
+    stages: int = 0
+    flops: float = 0.0
+
+    def __add__(self, other: Work) -> Work:
+        return Work(self.stages + other.stages, self.flops + other.flops)
+
+
 @dataclass
 class SweepPlan:
     """Attributes:
     tasks: stages and runs still to do, by level.
     there: ids of stages and runs that are done already.
-    naive: how many stages one job a run, sharing nothing, would execute.
+    uses: how many runs need each stage, by its key: as often would one job a run execute it.
+    planned, unshared: the work of the whole sweep, done or not, and that of one job a run from scratch.
     problems: what keeps runs from being executed here, with how many runs each concerns.
     """
 
     runs: list[SweepRun]
-    tasks: list[Task]
-    there: set[str]
-    stages: dict[str, Stage]
-    naive: Counter[str]
+    tasks: list[Task] = field(default_factory=list)
+    there: set[str] = field(default_factory=set)
+    stages: dict[str, Stage] = field(default_factory=dict)
+    uses: Counter[str] = field(default_factory=Counter)
+    planned: Work = Work()
+    unshared: Work = Work()
     problems: Counter[str] = field(default_factory=Counter)
     seconds: dict[str, float] = field(default_factory=dict)
 
@@ -72,7 +87,7 @@ class SweepPlan:
                     "sets": len(sets),
                     "stages": len(stages),
                     "there": sum(stage.key in self.there for stage in stages),
-                    "unshared": self.naive[kind],
+                    "unshared": sum(self.uses[stage.key] for stage in stages),
                     "seconds": self._estimate(kind, [stage for stage in stages if stage.key not in self.there]),
                 }
             )
@@ -90,6 +105,16 @@ class SweepPlan:
         )
         return rows
 
+    def saved(self) -> dict[str, float]:
+        """How many times as much work one job a run would be, in stages and in estimated FLOPs."""
+        planned, unshared = asdict(self.planned), asdict(self.unshared)
+        return {name: unshared[name] / planned[name] if planned[name] else 1.0 for name in planned}
+
+    def estimate(self) -> float | None:
+        """Seconds of all that is to do, one task after the other; None where a kind was never measured."""
+        known = [row["seconds"] for row in self.kinds() if row["there"] < row["stages"]]
+        return None if None in known else sum(known)
+
     def _estimate(self, kind: str, stages: Sequence[Stage]) -> float | None:
         rate = self.seconds.get(kind)
         return None if rate is None else rate * sum(max(stage.steps, 1) for stage in stages)
@@ -102,31 +127,70 @@ class SweepPlan:
 
 def plan_sweep(runs: Sequence[SweepRun], folder: SweepFolder, execution: Execution) -> SweepPlan:
     """Plan every run and unite their stages. Reads fingerprints, trains nothing."""
-    store = Store(execution.artifacts)
-    result = SweepPlan(list(runs), [], set(), {}, Counter())
+    store, planner = Store(execution.artifacts), Planner(execution)
+    result = SweepPlan(list(runs))
+    result.there = _finished(runs, folder)
+    united = _United(store.listing())
     tasks: dict[str, Task] = {}
-    levels: dict[str, int] = {}
+    own = Work()
     for run in runs:
-        planned = plan(run.config, execution)
-        shared = [stage for stage in walk(planned.last) if stage is not planned.last]
-        result.naive.update(stage.kind for stage in shared)
-        done = folder.folder(run).done
-        if done:
-            result.there.add(run.run_id)
-        else:
-            result.problems.update(planned.problems())
-        for stage in shared:
-            result.stages.setdefault(stage.key, stage)
-            levels[stage.key] = 1 + max((levels[given.key] for given in stage.inputs), default=-1)
-            if store.path(stage.address).exists():
-                result.there.add(stage.key)
-            elif not done:
-                tasks.setdefault(stage.key, _stage_task(stage, run, levels))
-        if not done:
-            tasks[run.run_id] = _run_task(planned, run, levels)
+        planned = planner.plan(run.config)
+        shared = united.add(planned.last)
+        united.uses.update(stage.key for stage in shared)
+        own += Work(1, planned.last.cost())
+        if run.run_id not in result.there:
+            result.problems.update(planner.problems(planned))
+            for stage in shared:
+                if stage.key not in united.there and stage.key not in tasks:
+                    tasks[stage.key] = _stage_task(stage, run, united.levels)
+            tasks[run.run_id] = _run_task(planned, run, united.levels)
+    result.stages, result.uses = united.stages, united.uses
+    result.there |= united.there
+    result.planned, result.unshared = own + united.work(once=True), own + united.work(once=False)
     result.tasks = sorted(tasks.values(), key=lambda task: task.level)
     result.seconds = recorded_rates(store, folder)
     return result
+
+
+class _United:
+    """The shared stages of all runs: of several with one key the first.
+
+    Args:
+        listing: names of the artifacts that are there.
+    """
+
+    def __init__(self, listing: frozenset[str]) -> None:
+        self.listing = listing
+        self.stages: dict[str, Stage] = {}
+        self.levels: dict[str, int] = {}
+        self.uses: Counter[str] = Counter()
+        self.there: set[str] = set()
+
+    def add(self, last: Stage) -> list[Stage]:
+        """The stages before ``last``, each once, inputs first."""
+        before = list(walk(*last.inputs))
+        for stage in before:
+            if stage.key not in self.stages:
+                self._new(stage)
+        return [self.stages[stage.key] for stage in before]
+
+    def work(self, once: bool) -> Work:
+        """The work of every stage once, or as often as it is used."""
+        uses = dict.fromkeys(self.stages, 1) if once else self.uses
+        return Work(sum(uses.values()), sum(uses[key] * stage.cost() for key, stage in self.stages.items()))
+
+    def _new(self, stage: Stage) -> None:
+        self.stages[stage.key] = stage
+        self.levels[stage.key] = 1 + max((self.levels[given.key] for given in stage.inputs), default=-1)
+        if stage.address.name in self.listing:
+            self.there.add(stage.key)
+
+
+def _finished(runs: Sequence[SweepRun], folder: SweepFolder) -> set[str]:
+    """Ids of the runs that are done: one listing, and a look at those that were started."""
+    place = folder.path / "runs"
+    started = set(os.listdir(place)) if place.is_dir() else set()
+    return {run.run_id for run in runs if run.run_id in started and folder.folder(run).done}
 
 
 def _stage_task(stage: Stage, run: SweepRun, levels: dict[str, int]) -> Task:

@@ -11,6 +11,7 @@ import pytest
 import torch
 
 import dfdgbench
+from dfdgbench.api import _recorded_default
 from dfdgbench.contract import Contract
 from dfdgbench.engine.config import Execution
 from dfdgbench.errors import ArtifactError, ConfigError, HparamError
@@ -89,7 +90,7 @@ def test_importing_the_package_imports_nothing_heavy() -> None:
 
 def test_what_is_written_of_a_finished_run_stays(run: dfdgbench.Run, monkeypatch: pytest.MonkeyPatch) -> None:
     before = run.folder.config.read_bytes()
-    monkeypatch.setattr("dfdgbench.planning.__version__", "9.9")
+    monkeypatch.setattr("dfdgbench.versions.__version__", "9.9")
     dfdgbench.train(output_dir="run", execution=Execution(device="cpu"), **OPTIONS)
     assert run.folder.config.read_bytes() == before
 
@@ -134,3 +135,27 @@ def test_collect_marks_a_method_that_is_an_oracle_itself(tmp_path: Path) -> None
     last = shown[shown.index("last") :].split("##")[0] if "last" in shown else shown
     assert "AvgPred †" not in last
     assert "the method or the rule looks at more" in shown
+
+
+def test_an_oracles_choice_is_what_predicts(tmp_path: Path) -> None:
+    hparams = {"teacher.steps": 3, "teacher.batch_size": 8}
+    options = {"dataset": "Debug28", "network": "smallcnn", "weights": "none", "hparams": hparams, "test_envs": [0]}
+    execution = Execution(device="cpu", artifacts=tmp_path / "artifacts")
+    run = dfdgbench.train(algorithm="BestTeacher", output_dir=tmp_path / "run", execution=execution, **options)
+    record = run.records[-1]
+    keys = [key for key in record if key.endswith("_acc")]
+    chosen = next(name for name in run.plan.last.domains if all(record[key] == record[f"{key}@{name}"] for key in keys))
+    best = max(run.plan.last.domains, key=lambda name: record[f"env0_out_acc@{name}"])
+    assert record[f"env0_out_acc@{chosen}"] == record[f"env0_out_acc@{best}"]
+    images = torch.rand(6, 3, 28, 28, generator=torch.Generator().manual_seed(0))
+    loaded = dfdgbench.load(tmp_path / "run", device="cpu")
+    assert next(iter(loaded.predictors)) == chosen
+    assert torch.equal(loaded.predict(images), loaded.predictors[chosen](images))
+
+
+def test_the_default_of_a_record_is_seen_by_its_values() -> None:
+    nan = float("nan")
+    record = {"env0_in_acc": 0.5, "env1_in_acc": nan, "env0_in_acc@a": 0.4, "env1_in_acc@a": nan}
+    record |= {"env0_in_acc@b": 0.5, "env1_in_acc@b": nan}
+    assert _recorded_default(record, ["a", "b"]) == "b"
+    assert _recorded_default({"env0_in_acc": 0.5}, ["default"]) == "default"

@@ -71,3 +71,52 @@ def test_an_empty_store(cli: Callable, tmp_path: Path) -> None:
     (tmp_path / "artifacts").mkdir()
     assert "no artifact yet" in cli("artifacts", "ls").out
     assert "no artifact yet" in cli("artifacts", "du").out
+
+
+def test_du_counts_inodes(cli: Callable, used: Path) -> None:
+    rows = {line.split()[0]: line.split() for line in cli("artifacts", "du").out.splitlines()[2:]}
+    inside = [path for folder in used.glob("teacher/*") for path in [folder, *folder.rglob("*")]]
+    assert int(rows["teacher"][-1]) == len(inside)
+    (used / ".damaged" / "teacher" / "left").mkdir(parents=True)
+    again = {line.split()[0]: line.split() for line in cli("artifacts", "du").out.splitlines()[2:]}
+    assert int(again[".damaged"][-1]) == 3
+    assert int(again["all"][-1]) == int(rows["all"][-1]) + 3
+
+
+# Export ---------------------------------------------------------------------------------------------------------------
+
+
+def test_export_copies_what_the_runs_name(cli: Callable, train: Callable, used: Path, tmp_path: Path) -> None:
+    assert "Copied 2 artifacts" in cli("artifacts", "export", "kept", "other").out
+    other = tmp_path / "other"
+    assert len(list(other.glob("teacher/*"))) == 2
+    assert not list(other.glob(".*"))
+    assert "Copied 0 artifacts (0 B) to other; 2 were there already." in cli("artifacts", "export", "kept", "other").out
+    used.rename(tmp_path / "gone")
+    again = train("--hparam", "teacher.steps=2", "--output-dir", "again", "--artifacts", "other", algorithm="AvgPred")
+    assert (again.code, "made in" in again.out) == (0, False)
+
+
+def test_a_damaged_artifact_is_not_exported(cli: Callable, used: Path, tmp_path: Path) -> None:
+    kept = cli("artifacts", "gc", "--runs", "kept", "--yes") and sorted(used.glob("teacher/*"))
+    facts = kept[0] / "facts.json"
+    facts.write_text(facts.read_text() + " ")
+    shown = cli("artifacts", "export", "kept", "other")
+    assert shown.code == 1
+    assert "Copied 1 artifact" in shown.out
+    assert "facts.json has" in shown.err
+    assert [path.name for path in (tmp_path / "other" / "teacher").iterdir()] == [kept[1].name]
+
+
+def test_an_export_that_makes_no_sense(cli: Callable, used: Path, tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    for words, told in (
+        (("kept", "artifacts"), "is the folder of artifacts itself"),
+        (("nowhere", "other"), "There is no folder nowhere"),
+        (("empty", "other"), "No run below empty has begun"),
+        (("kept", "other", "--artifacts", "empty"), "empty holds none of what these runs name"),
+    ):
+        refused = cli("artifacts", "export", *words)
+        assert refused.code == 1
+        assert told in refused.err + refused.out
+    assert not (tmp_path / "other").exists()

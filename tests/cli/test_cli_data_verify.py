@@ -171,7 +171,9 @@ def test_status_for_programs(cli: Callable, pacs: Path) -> None:
 # folder:PATH ----------------------------------------------------------------------------------------------------------
 
 
-def test_a_run_on_a_tree_of_ones_own(cli: Callable, tree: Path, tmp_path: Path) -> None:
+def test_a_run_on_a_tree_of_ones_own(
+    cli: Callable, tree: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     network = ("--network", "smallcnn", "--weights", "none", "--image-size", 16, "--device", "cpu")
     shown = cli(
         "train", "--dataset", "folder:tree", "--test-envs", "sketch", "--steps", 2, *network, "--hparam", "batch_size=4"
@@ -180,9 +182,13 @@ def test_a_run_on_a_tree_of_ones_own(cli: Callable, tree: Path, tmp_path: Path) 
     (run,) = (tmp_path / "runs").iterdir()
     assert run.name.startswith("ERM-tree-env2-")
     config = json.loads((run / "config.json").read_text())
-    assert (config["config"]["dataset"], config["domains"]) == ("folder:tree", list(DOMAINS))
+    assert (config["config"]["dataset"], config["domains"]) == (f"folder:{tree}", list(DOMAINS)), (
+        "found from any folder"
+    )
     record = json.loads((run / "results.jsonl").read_text().splitlines()[-1])
     assert {"env0_in_acc", "env2_out_acc"} <= set(record)
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
     assert cli("evaluate", run).code == 0
 
 

@@ -169,3 +169,20 @@ def test_data_status_of_a_whole_and_of_a_damaged_dataset(cli: Callable, pacs: Pa
     damaged = cli("data", "status", "PACS", "--data-dir", pacs)
     assert damaged.code == 1
     assert "13 images instead of 14" in damaged.out
+
+
+def test_data_status_of_a_dataset_of_arrays_of_which_some_is_there(cli: Callable, tmp_path: Path) -> None:
+    (tmp_path / "SVHN").mkdir()
+    for part in ("train", "test"):
+        (tmp_path / "SVHN" / f"{part}_32x32.mat").write_bytes(b"<html>")
+    whole, named = (cli("data", "status", *name, "--data-dir", tmp_path) for name in ((), ("Digits",)))
+    assert (whole.code, named.code) == (0, 1)
+    for shown in (whole, named):
+        rows = [line.split() for line in shown.out.splitlines() if line.startswith("Digits ")]
+        assert [row[1:6] for row in rows] == [
+            ["MNIST", "missing", "-", "70,000", "download"],
+            ["MNIST-M", "missing", "-", "68,002", "download"],
+            ["SVHN", "wrong", "-", "99,289", "download"],
+            ["USPS", "missing", "-", "9,298", "download"],
+        ]
+        assert "train_32x32.mat cannot be read as SVHN's MATLAB file" in " ".join(shown.out.split())

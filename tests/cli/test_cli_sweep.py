@@ -103,7 +103,7 @@ def test_a_sweep_grows_with_more_trials(sweep: Callable, cli: Callable) -> None:
     grown = sweep("launch", "--algorithms", "ERM", "--trials", 2)
     assert "To do: 2 tasks in 1 levels" in grown.out
     assert "4 of 4 runs are done" in grown.out
-    assert len(json.loads(cli("sweep", "status", "runs/tiny", "--json").out)) == 4
+    assert len(json.loads(cli("sweep", "status", "runs/tiny", "--json").out)["runs"]) == 4
 
 
 def test_another_table_in_the_same_folder_is_refused(sweep: Callable, cli: Callable, tmp_path: Path) -> None:
@@ -121,16 +121,17 @@ def test_status_before_within_and_after(sweep: Callable, cli: Callable, tmp_path
     for folder in (first, second, third):
         (folder / "done").unlink()
     (first / "status.json").write_text('{"state": "running", "stage": "train 1 -> 2", "step": 1, "steps": 2}')
+    (first / "lease").write_text("elsewhere 1 1 abcd\n0\n")
     (second / "status.json").write_text('{"state": "failed", "error": "DataError: no"}')
     third.rename(tmp_path / "elsewhere")
     shown = cli("sweep", "status", "runs/tiny").out
     assert "1/2 train 1 -> 2" in shown
     assert "DataError: no" in shown
-    assert {"3 done", "1 running", "1 failed", "1 absent"} <= set(
+    assert {"3 done", "1 running", "1 failed", "1 planned"} <= set(
         shown.splitlines()[-1].removeprefix("6 runs: ").split(", ")
     )
-    rows = json.loads(cli("sweep", "status", "runs/tiny", "--json").out)
-    assert sorted(row["state"] for row in rows) == ["absent", "done", "done", "done", "failed", "running"]
+    rows = json.loads(cli("sweep", "status", "runs/tiny", "--json").out)["runs"]
+    assert sorted(row["state"] for row in rows) == ["done", "done", "done", "failed", "planned", "running"]
 
 
 def test_a_damaged_sweep_file_is_told(sweep: Callable, cli: Callable, tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import os
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from torch import Tensor
 
 from dfdgbench.datasets.base import Domain
 from dfdgbench.datasets.domains import ArrayDomain, FolderDomain
+from dfdgbench.datasets.feed import readers
 from dfdgbench.datasets.feed.images import ImageCache, to_float
 from dfdgbench.datasets.feed.pixels import plain
 from dfdgbench.datasets.feed.readers import ArrayReader, DataPath, FileReader, Reader, make_reader
@@ -244,6 +246,12 @@ def test_a_damaged_image_is_named_from_any_process(folder: Domain, workers: int)
         list(evaluation_batches(whole(folder), by, 4))
 
 
+def test_a_worker_that_dies_is_told(folder: Domain, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(readers, "from_files", lambda *args: os._exit(1))
+    with pytest.raises(DataError, match=r"was killed .* --workers 0"):
+        feed_of(whole(folder), 4, augment=True, by=reader(folder, 12, workers=2)).batch(0)
+
+
 # --- evaluation -----------------------------------------------------------------------------------------------------
 
 
@@ -269,6 +277,12 @@ def test_cached_and_uncached_evaluation_agree(folder: Domain, limit: int, worker
         images, _ = collect(list(evaluation_batches(whole(folder), by, 4)))
         assert torch.equal(images, to_float(expected.permute(0, 3, 1, 2)))
     assert by.cache.used == min(limit // 432, 9) * 432
+
+
+@pytest.mark.parametrize("size", [12, 16, 40])
+def test_evaluation_is_the_same_on_both_paths(folder: Domain, tmp_path: Path, size: int) -> None:
+    fast, exact = reader(folder, size, tmp_path / "stores"), reader(folder, size)
+    assert equal(*(collect(list(evaluation_batches(whole(folder), by, 4))) for by in (fast, exact)))
 
 
 def test_a_second_evaluation_decodes_nothing(folder: Domain) -> None:

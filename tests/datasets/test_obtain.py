@@ -14,7 +14,9 @@ import pytest
 from toy_dataset import COUNT, Toy, pictures, registered, serve, tarred, tree, work, write, zipped
 from web_server import Served, Web, serving
 
-from dfdgbench.datasets.base import DATASETS
+from dfdgbench.datasets.base import DATASETS, Domain
+from dfdgbench.datasets.check import extras
+from dfdgbench.datasets.check.status import status
 from dfdgbench.datasets.get import obtain as module
 from dfdgbench.datasets.get import room, transfer
 from dfdgbench.datasets.get.obtain import Outcome, obtain, wanted
@@ -171,12 +173,12 @@ def test_a_missing_extra_is_told_before_anything_is_fetched(
 ) -> None:
     monkeypatch.setattr(Toy, "metadata", Toy.metadata.model_copy(update={"extra": "wilds"}))
     registered(monkeypatch, *DATASETS.get("Toy").metadata.sources)
-    monkeypatch.setattr(module, "requires", lambda name: ["numpy>=1", 'nosuchpackage>=2; extra == "wilds"'])
+    monkeypatch.setattr(extras, "requires", lambda name: ["numpy>=1", 'nosuchpackage>=2; extra == "wilds"'])
     with pytest.raises(MissingExtraError, match=r"Reading Toy needs the package 'nosuchpackage'.*dfdgbench\[wilds\]"):
         obtain("Toy", data)
     assert not toy.requests
     monkeypatch.setattr(
-        module, "requires", lambda name: ['nosuchpackage; extra == "gpu"', 'numpy>=1; extra == "wilds"']
+        extras, "requires", lambda name: ['nosuchpackage; extra == "gpu"', 'numpy>=1; extra == "wilds"']
     )
     assert obtain("Toy", data).how == "downloaded"
 
@@ -224,6 +226,30 @@ def test_an_archive_that_is_not_the_dataset(web: Web, data: Path, monkeypatch: p
     assert tree(data) == {}
     assert work(data) == ["toy.zip"]
     assert work(data, "staging") == []
+
+
+def test_what_was_downloaded_is_opened_and_not_only_counted(
+    web: Web, data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Unread(Toy):
+        def listed(self, index: int) -> int:
+            return COUNT
+
+        def open(self, index: int) -> Domain:
+            domain = super().open(index)
+            if index:
+                raise DataError("Its labels are no numbers. Download it again.")
+            return domain
+
+    registered(monkeypatch, serve(web, "toy.zip", zipped(PICTURES)), base=Unread)
+    write(data, pictures("oil"))
+    assert [row.state for row in status("Toy", data).domains] == ["ok", "ok"]
+    with pytest.raises(DataError, match=r"Toy in .* is not whole.*domain 'oil': Its labels are no numbers\. Move away"):
+        obtain("Toy", data)
+    shutil.rmtree(data / "Toy")
+    with pytest.raises(DataError, match=r"unpacked, but is not whole: domain 'oil': Its labels are no numbers"):
+        obtain("Toy", data)
+    assert tree(data) == {}
 
 
 def test_a_damaged_archive_is_downloaded_again(web: Web, data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -333,5 +359,5 @@ def test_run_from_its_sources_no_extra_is_known(toy: Served, data: Path, monkeyp
         raise PackageNotFoundError(name)
 
     registered(monkeypatch, *DATASETS.get("Toy").metadata.sources, extra="wilds")
-    monkeypatch.setattr(module, "requires", unknown)
+    monkeypatch.setattr(extras, "requires", unknown)
     assert obtain("Toy", data).how == "downloaded"

@@ -11,10 +11,12 @@ import pytest
 import torch
 from PIL import Image
 
+from dfdgbench.datasets.camvid import CamVid
 from dfdgbench.datasets.disk.masks import read_indexed, table
 from dfdgbench.datasets.domains import MaskedDomain, unlabelled
 from dfdgbench.datasets.feed.pairs import PairFeed, PairReader, pair_batches
 from dfdgbench.datasets.feed.readers import DataPath
+from dfdgbench.datasets.feed.shapes import shapes_of
 from dfdgbench.datasets.feed.split import Split
 from dfdgbench.datasets.feed.training import Batch
 from dfdgbench.errors import ConfigError, DataError
@@ -100,6 +102,29 @@ def test_unlabelled_images_come_without_masks(scenes: MaskedDomain, tmp_path: Pa
     mixed = reader(scenes, kind, tmp_path).start(np.array([0, 1]))()[1]
     assert (mixed[0] == 255).all()
     assert (mixed[1] != 255).all()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_split_without_masks_is_shown_none(scenes: MaskedDomain, tmp_path: Path, kind: str) -> None:
+    blank, sighted = Split(unlabelled(scenes), np.arange(1, 6)), reader(scenes, kind, tmp_path)
+    shown = [PairFeed(blank, 3, 0, sighted).batch(0), *pair_batches(blank, sighted, 2)]
+    assert all((masks == 255).all() for _, masks in shown)
+    assert torch.equal(shown[0][0], PairFeed(labelled(scenes), 3, 0, sighted).batch(0)[0])
+
+
+def test_masks_are_stored_where_there_are_any(scenes: MaskedDomain) -> None:
+    metadata = CamVid.metadata
+    blank = unlabelled(scenes)
+    assert isinstance(blank, MaskedDomain)
+    assert [shape.content for shape in shapes_of(scenes, metadata)] == ["photo", "mask"]
+    assert [shape.content for shape in shapes_of(blank, metadata)] == ["photo"]
+
+
+def test_building_is_told_of(scenes: MaskedDomain, tmp_path: Path) -> None:
+    told: list[int] = []
+    path = DataPath("fast", (tmp_path / "stores",), progress=lambda done, total: told.append(done))
+    PairReader(scenes, SHAPE, path).start(np.array([1]))()
+    assert told == [6, 6]
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -7,12 +7,12 @@ import shutil
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import get_type_hints
 
 import pytest
+from trees_digits import MORE, write_mnist, write_usps
 from trees_own import own_tree
 
-from dfdgbench.datasets.base import DATASETS, Dataset
+from dfdgbench.datasets.base import DATASETS
 from dfdgbench.datasets.check.status import DatasetStatus, status, status_of_all
 from dfdgbench.datasets.pacs import PACS
 from dfdgbench.errors import UnknownNameError
@@ -69,24 +69,39 @@ def named(found: list[DatasetStatus], name: str) -> DatasetStatus:
     return next(each for each in found if each.name == name)
 
 
-def test_datasets_of_arrays_are_not_read_for_the_list(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(*_: object) -> None:
-        raise AssertionError("read")
+def counts(monkeypatch: pytest.MonkeyPatch, **datasets: tuple[int, ...]) -> None:
+    """Let datasets expect as many images a domain."""
+    for name, expected in datasets.items():
+        found = DATASETS.get(name)
+        monkeypatch.setattr(found, "metadata", found.metadata.model_copy(update={"counts": expected}))
 
-    for name in ("Digits", "MNIST"):
-        monkeypatch.setattr(DATASETS.get(name), "open", annotated(refuse, DATASETS.get(name)))
-    (tmp_path / "MNIST" / "raw").mkdir(parents=True)
+
+def test_every_domain_of_a_dataset_of_arrays_is_told_of(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    counts(monkeypatch, Digits=(60, 68002, 99289, 61), MNIST=(60,), ColoredMNIST=(20,) * 3, RotatedMNIST=(10,) * 6)
+    write_mnist(tmp_path / "MNIST" / "raw", packed=True, counts=MORE)
+    write_usps(tmp_path / "USPS", counts=MORE)
     found = status_of_all(tmp_path)
-    assert named(found, "MNIST").state == named(found, "Digits").state == "unread"
-    assert named(found, "MNIST").domains[0].reason == "there: MNIST; `dfdgbench data status MNIST` reads it"
-    with pytest.raises(AssertionError, match="read"):
-        status("MNIST", tmp_path)
+    assert [(row.state, row.found) for row in named(found, "Digits").domains] == [
+        ("ok", 60), ("missing", None), ("missing", None), ("wrong", 60),
+    ]  # fmt: skip
+    reasons = [row.reason for row in named(found, "Digits").domains]
+    assert "MNIST-M's list mnist_m_train_labels.txt was not found" in reasons[1]
+    assert "SVHN's file train_32x32.mat was not found" in reasons[2]
+    assert reasons[3] == "60 images instead of 61"
+    for name, domains in (("MNIST", 1), ("ColoredMNIST", 3), ("RotatedMNIST", 6)):
+        assert [row.state for row in named(found, name).domains] == ["ok"] * domains
+    assert "MNIST-M made of MNIST and photos was not found" in named(found, "DigitsBuilt").domains[1].reason
 
 
-def annotated(function: Callable[..., None], dataset: type[Dataset]) -> Callable[..., None]:
-    """``function`` with the signature that the dataset's own ``open`` has."""
-    function.__annotations__ = {"return": get_type_hints(dataset.open)["return"]}
-    return function
+def test_opening_finds_what_a_header_does_not_show(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    counts(monkeypatch, MNIST=(60,))
+    write_mnist(tmp_path / "MNIST" / "raw", counts=MORE)
+    labels = tmp_path / "MNIST" / "raw" / "t10k-labels-idx1-ubyte"
+    labels.write_bytes(labels.read_bytes()[:-1] + b"\x0a")
+    assert status("MNIST", tmp_path).state == "ok"
+    (row,) = status("MNIST", tmp_path, opening=True).domains
+    assert (row.state, row.found) == ("wrong", None)
+    assert "The test part of MNIST holds labels from 0 to 10, which must be numbers from 0 to 9" in row.reason
 
 
 def test_a_list_takes_no_time_where_there_is_much(tmp_path: Path) -> None:
@@ -96,7 +111,7 @@ def test_a_list_takes_no_time_where_there_is_much(tmp_path: Path) -> None:
     began = time.perf_counter()
     states = {each.name: each.state for each in status_of_all(tmp_path)}
     assert time.perf_counter() - began < 1
-    assert (states["MNIST"], states["WILDSCamelyon"], states["PACS"]) == ("unread", "unread", "wrong")
+    assert (states["MNIST"], states["WILDSCamelyon"], states["PACS"]) == ("missing", "wrong", "wrong")
 
 
 @pytest.mark.parametrize("name", DATASETS.names())

@@ -9,14 +9,19 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
+from PIL import Image
 
 from dfdgbench.datasets.base import Domain
+from dfdgbench.datasets.disk.masks import read_indexed, table
 from dfdgbench.datasets.domains import FolderDomain, MaskedDomain, folder_domain
-from dfdgbench.datasets.feed import store
+from dfdgbench.datasets.feed import pool, store
 from dfdgbench.datasets.feed.pixels import plain
 from dfdgbench.datasets.feed.readers import DataPath, StoreReader
 from dfdgbench.datasets.feed.shapes import train_side
@@ -98,7 +103,8 @@ def test_a_stopped_build_goes_on(
 KILLED = """
 import os, signal, sys
 from dfdgbench.datasets.domains import folder_domain
-from dfdgbench.datasets.feed import store
+from dfdgbench.datasets.disk.masks import read_indexed, table
+from dfdgbench.datasets.feed import pool, store
 from pathlib import Path
 store.CHUNK, store.SYNCED = 2, 1
 def die(done, total):
@@ -119,6 +125,29 @@ def test_a_killed_build_is_not_taken_for_whole_and_goes_on(
     made = open_store(files, SHAPE, [tmp_path], progress=lambda count, total: done.append(count))
     assert done == [6, 8, 9], "what had been written was decoded again"
     assert np.array_equal(made.pixels, content(files))
+
+
+def test_what_a_half_built_store_has_lost_is_decoded_again(
+    files: FolderDomain, tmp_path: Path, small_chunks: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stop(done: int, total: int) -> None:
+        if done >= 6:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        open_store(files, SHAPE, [tmp_path], progress=stop)
+    (half,) = (path for path in tmp_path.iterdir() if (path / "progress").is_file())
+    os.truncate(half / "pixels", 0)
+    assert np.array_equal(open_store(files, SHAPE, [tmp_path]).pixels, content(files))
+
+
+def test_a_store_that_is_removed_while_it_is_built(files: FolderDomain, tmp_path: Path, small_chunks: None) -> None:
+    def remove(done: int, total: int) -> None:
+        remove_store(files, SHAPE, [tmp_path])
+
+    with pytest.raises(DataError, match=r"cannot be written .* was removed .* Type the same command again"):
+        open_store(files, SHAPE, [tmp_path], progress=remove)
+    assert np.array_equal(open_store(files, SHAPE, [tmp_path]).pixels, content(files))
 
 
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT])
@@ -143,12 +172,50 @@ def test_a_folder_that_cannot_be_written(files: FolderDomain, tmp_path: Path, ca
     with caplog.at_level(logging.WARNING, "dfdgbench"):
         made = open_store(files, SHAPE, [tmp_path / "file" / "stores", tmp_path / "cache"])
     assert made.path.parent == tmp_path / "cache"
-    assert (
-        f"{tmp_path / 'file' / 'stores'} cannot be written; decoded images are kept in {tmp_path / 'cache'}"
-        in caplog.text
-    )
+    said = f"{tmp_path / 'file' / 'stores'} (Not a directory) cannot be written; decoded images are kept in {tmp_path / 'cache'}"
+    assert said in caplog.text
     with pytest.raises(DataError, match="--store-dir DIR"):
         open_store(files, Shape(5, 5), [tmp_path / "file" / "stores"])
+
+
+def test_where_stores_are_is_said_once(files: FolderDomain, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    (tmp_path / "file").touch()
+    for side in (4, 5, 6):
+        open_store(files, Shape(side, side), [tmp_path / "file", tmp_path / "cache"])
+    assert caplog.text.count("cannot be written") == 1
+
+
+def test_a_disk_too_full_for_a_byte_is_passed_over(
+    files: FolderDomain, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = Path.write_bytes
+
+    def full(path: Path, data: bytes) -> int:
+        path.touch()
+        if path.parent.name == "full":
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return real(path, data)
+
+    monkeypatch.setattr(Path, "write_bytes", full)
+    assert open_store(files, SHAPE, [tmp_path / "full", tmp_path / "cache"]).path.parent == tmp_path / "cache"
+    assert list((tmp_path / "full").iterdir()) == []
+    with pytest.raises(DataError, match=r"full \(No space left on device\) can be written"):
+        open_store(files, Shape(5, 5), [tmp_path / "full"])
+
+
+def test_a_store_that_may_not_be_read(files: FolderDomain, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused(*args: object, **options: object) -> None:
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+
+    open_store(files, SHAPE, [tmp_path])
+    monkeypatch.setattr(np, "memmap", refused)
+    with pytest.raises(DataError, match=r"may not be read \(Permission denied\)\. .* chmod -R a\+rX"):
+        open_store(files, SHAPE, [tmp_path])
+
+
+def test_a_domain_of_a_long_name(files: FolderDomain, tmp_path: Path) -> None:
+    named = FolderDomain("long " * 51, files.root, files.files, files.labels)
+    assert np.array_equal(open_store(named, SHAPE, [tmp_path]).pixels, content(files))
 
 
 def test_a_damaged_file_is_named_and_leaves_no_store(files: FolderDomain, tmp_path: Path) -> None:
@@ -175,6 +242,18 @@ def test_masks_are_nearest_and_unlabelled_ones_are_ignored(files: FolderDomain, 
     assert (made.pixels[1] == 255).all()
 
 
+def test_the_same_masks_read_as_other_classes_are_another_store(files: FolderDomain, tmp_path: Path) -> None:
+    Image.new("L", (20, 16), 7).save(files.root / "mask.png")
+
+    def read_as(label: int) -> Store:
+        read = partial(read_indexed, lookup=table({7: label}))
+        masked = MaskedDomain("scenes", files.root, files.files[:1], ["mask.png"], read)
+        return open_store(masked, Shape(4, 6, "mask"), [tmp_path / "stores"])
+
+    assert [np.unique(read_as(label).pixels).tolist() for label in (1, 2, 1)] == [[1], [2], [1]]
+    assert read_as(1).path == read_as(1).path
+
+
 def test_the_side_of_a_store_lets_the_smallest_crop_fill_the_network() -> None:
     assert train_side(224, None) == 268
     assert train_side(224, 227) == 227
@@ -183,11 +262,17 @@ def test_the_side_of_a_store_lets_the_smallest_crop_fill_the_network() -> None:
 
 
 def test_a_lossless_store_serves_evaluation_too(files: FolderDomain, tmp_path: Path) -> None:
-    square = MaskedDomain("square", files.root, files.files, [""] * 9, lambda path: np.zeros((1, 1), np.uint8))
-    reader = StoreReader(square, 12, DataPath("fast", (tmp_path / "stores",)), native=None)
-    assert isinstance(reader.whole, Store)
-    assert reader.whole is not reader.train
-    assert reader.whole.shape == SHAPE
+    for file in files.files[1:]:
+        Image.open(files.root / file).resize((14, 14)).save(files.root / file)
+    path = DataPath("fast", (tmp_path / "stores",))
+    uneven = StoreReader(folder_domain("art", files.root, ("cat", "dog", "emu")), 12, path, native=14)
+    assert uneven.train.shape == Shape(14, 14)
+    assert uneven.whole.shape == SHAPE, "one file was of another size"
+    Image.open(files.root / files.files[0]).resize((14, 14)).save(files.root / files.files[0])
+    even = StoreReader(folder_domain("art", files.root, ("cat", "dog", "emu")), 12, path, native=14)
+    assert even.whole is even.train
+    wanted = torch.from_numpy(content(files)).permute(0, 3, 1, 2) / 255
+    assert torch.equal(even.start(np.arange(9), None)(), wanted)
 
 
 def test_a_removed_store_is_gone_and_built_anew(files: FolderDomain, tmp_path: Path) -> None:
@@ -196,3 +281,41 @@ def test_a_removed_store_is_gone_and_built_anew(files: FolderDomain, tmp_path: P
     assert not made.path.exists()
     assert not remove_store(files, SHAPE, [tmp_path])
     assert np.array_equal(open_store(files, SHAPE, [tmp_path]).pixels, content(files))
+
+
+# Worker processes ----------------------------------------------------------------------------------------------------
+
+
+def test_a_worker_that_dies_is_told_and_replaced(
+    files: FolderDomain, tmp_path: Path, small_chunks: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(store, "write_rows", lambda *args: os._exit(1))
+    with pytest.raises(DataError, match=r"was killed .* `dfdgbench data cache NAME --jobs 1`"):
+        open_store(files, SHAPE, [tmp_path], jobs=2)
+    monkeypatch.undo()
+    assert np.array_equal(open_store(files, SHAPE, [tmp_path], jobs=2).pixels, content(files))
+
+
+def test_signals_are_for_the_parent(tmp_path: Path) -> None:
+    """A terminal and a scheduler send them to all processes of a group; the parent may want its batch to end in peace."""
+    worker = pool.shared(2).submit(os.getpid).result()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        os.kill(worker, number)
+    for future in [pool.shared(2).submit(time.sleep, 0.2) for _ in range(4)]:
+        future.result()
+    os.kill(worker, 0)
+
+
+ORPHANED = """
+import os, signal
+from dfdgbench.datasets.feed import pool
+print(pool.shared(2).submit(os.getpid).result(), flush=True)
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def test_workers_end_with_a_parent_that_is_killed() -> None:
+    # A pipe, which a worker that lives on would keep open.
+    ended = subprocess.run([sys.executable, "-c", ORPHANED], stdout=subprocess.PIPE, check=False, timeout=60)
+    assert ended.returncode == -signal.SIGKILL
+    assert int(ended.stdout) > 0

@@ -12,11 +12,12 @@ import torch
 import trees_digits
 import trees_folders
 import trees_segmentation
+from PIL import Image
 
 from dfdgbench.datasets.base import DATASETS, Dataset
 from dfdgbench.datasets.check.status import status
 from dfdgbench.datasets.check.verify import verify
-from dfdgbench.datasets.domains import MaskedDomain
+from dfdgbench.datasets.domains import ArrayDomain, MaskedDomain
 from dfdgbench.datasets.feed.pairs import PairFeed, PairReader
 from dfdgbench.datasets.feed.readers import DataPath, make_reader
 from dfdgbench.datasets.feed.split import Split
@@ -94,6 +95,19 @@ def test_status_and_verify_find_it_whole(name: str, tmp_path: Path) -> None:
     assert status(name, tmp_path).state == "ok"
     wrong = [found.text for found in verify(name, tmp_path, jobs=1).findings if found.wrong]
     assert [text for text in wrong if "has no image of" not in text] == []  # a tree of a few digits lacks some
+
+
+def test_images_are_counted_without_decoding_any(dataset: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
+    every = range(len(dataset.metadata.domains))
+    counted = [len(dataset.open(index)) for index in every]
+
+    def refuse(*_: object) -> None:
+        raise AssertionError("decoded")
+
+    monkeypatch.setattr(Image, "open", refuse)
+    monkeypatch.setattr(ArrayDomain, "__init__", refuse)
+    again = type(dataset)(dataset.data_dir)
+    assert [again.listed(index) for index in every] == counted
 
 
 def test_it_feeds_a_network(dataset: Dataset, tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ from PIL import Image
 from trees_folders import TREES, planted
 
 from dfdgbench.datasets.base import DATASETS
+from dfdgbench.datasets.check import extras
 from dfdgbench.datasets.check.status import status
 from dfdgbench.datasets.domains import FolderDomain
 from dfdgbench.errors import DataError, MissingDataError, MissingExtraError
@@ -52,7 +53,12 @@ def test_a_missing_package_names_the_extra(name: str, tmp_path: Path, monkeypatc
     monkeypatch.setitem(sys.modules, "wilds", None)
     with pytest.raises(MissingExtraError, match=r"'wilds', which is not installed.*pip install 'dfdgbench\[wilds\]'"):
         dataset.domain(0)
-    assert "dfdgbench[wilds]" in status(name, tmp_path).domains[0].reason
+    monkeypatch.setattr(extras, "requires", lambda _: ["numpy", 'nosuchpackage>=2; extra == "wilds"'])
+    found = status(name, tmp_path)
+    assert found.state == "ok"
+    assert found.remarks == (
+        f"Reading {name} needs the package 'nosuchpackage', which is not installed. Type: pip install 'dfdgbench[wilds]'",
+    )
 
 
 @pytest.mark.parametrize("name", RELEASES)
@@ -71,11 +77,15 @@ def test_what_the_package_cannot_read(name: str, tmp_path: Path, monkeypatch: py
     release.unlink()
     with pytest.raises(DataError, match=r"wilds cannot read .*\(FileNotFoundError: .*Expected layout: .*RELEASE"):
         dataset.domain(0)
+    with pytest.raises(DataError, match=r"its tables in .* cannot be read \(FileNotFoundError: .*RELEASE"):
+        dataset.listed(0)
     release.write_bytes(b"")
     table = release.parent / {"WILDSCamelyon": "metadata.csv", "WILDSFMoW": "rgb_metadata.csv"}[name]
     table.write_text("a,b\n1,2\n")
     with pytest.raises(DataError, match=r"wilds cannot read .*\(KeyError: "):
         dataset.domain(0)
+    with pytest.raises(DataError, match=r"its tables in .* cannot be read \(ValueError: .*Expected layout"):
+        dataset.listed(0)
 
 
 def test_missing_images_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -93,9 +103,20 @@ def test_a_hospital_without_images(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     table = tmp_path / "camelyon17_v1.0/metadata.csv"
     lines = table.read_text().splitlines()
     table.write_text("\n".join(line for line in lines if not line.endswith(",3,0")))
-    with pytest.raises(DataError, match="no image belongs to the domain 'hospital_3'"):
-        dataset.domain(3)
-    assert len(dataset.domain(4)) == 2
+    for look in (dataset.domain, dataset.listed):
+        with pytest.raises(DataError, match="no image belongs to the domain 'hospital_3'"):
+            look(3)
+        look(4)
+
+
+def test_a_country_without_a_region_is_counted_as_the_package_numbers_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As Antarctica is, whose region the list of countries leaves empty."""
+    dataset = planted("WILDSFMoW", tmp_path, monkeypatch)
+    codes = tmp_path / "fmow_v1.1/country_code_mapping.csv"
+    codes.write_text(codes.read_text().replace("KEN,Africa", "KEN,"))
+    assert [dataset.listed(index) for index in range(6)] == [len(dataset.open(index)) for index in range(6)] == [2] * 6
 
 
 @pytest.mark.parametrize("name", RELEASES)

@@ -10,7 +10,7 @@ import pytest
 import tiny
 from tiny import Compass, Drift
 
-from dfdgbench.engine.problem import choose_domains
+from dfdgbench.engine.problem import at_work, choose_domains
 from dfdgbench.engine.runtime import Precision
 from dfdgbench.engine.work import Work
 from dfdgbench.errors import AccessError, ConfigError, DataError, MissingDataError
@@ -92,6 +92,16 @@ def test_without_unlabelled_images_it_is_said_how_to_have_them(artifacts: Path) 
         MissingDataError, match=r"'uda' .* is empty .* Type --uda-holdout-fraction 0.5, say, or --transductive"
     ):
         tiny.problem(artifacts, Compass(), test_envs=[3]).split(3, "uda")
+
+
+def test_a_stage_that_declared_an_unlabelled_read_is_shown_no_labels(artifacts: Path) -> None:
+    problem = tiny.problem(artifacts, Compass(), test_envs=[3], uda_holdout_fraction=0.5)
+    with at_work([Read(3, "uda", labelled=False), Read(0, "in")]):
+        assert set(problem.split(3, "uda").labels.tolist()) == {-1}
+        assert set(problem.split(0, "in").labels.tolist()) == {0, 1}
+    assert set(problem.split(3, "uda").labels.tolist()) <= {0, 1}
+    with at_work([Read(3, "uda", labelled=False), Read(3, "uda")]):
+        assert -1 not in problem.split(3, "uda").labels
 
 
 def test_an_empty_split_is_told(artifacts: Path) -> None:

@@ -25,10 +25,18 @@ rows:
   - {label: ERM, algorithm: ERM, options: {steps: 60}}
   - {label: AvgPred, algorithm: AvgPred, hparams: {teacher.steps: 60, teacher.batch_size: 8}}
   - {label: BestTeacher, algorithm: BestTeacher, hparams: {teacher.steps: 60, teacher.batch_size: 8}}
-  - {label: Soup, algorithm: Soup, hparams: {teacher.steps: 60, teacher.batch_size: 8}}
+  - label: Soup
+    algorithm: Soup
+    hparams:
+      teacher.steps: 60
+      teacher.batch_size: 8
+      inversion.steps: 20
+      inversion.images: 16
+      inversion.group: 8
+      inversion.required_accuracy: 0
   - label: Multi-DI
     algorithm: Multi-DI
-    hparams: &small
+    hparams:
       teacher.steps: 60
       teacher.batch_size: 8
       inversion.steps: 20

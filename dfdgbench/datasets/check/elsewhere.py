@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from functools import cached_property
 from pathlib import Path
 
@@ -27,11 +26,6 @@ class Elsewhere:
         if self.data_dir is None or not self.data_dir.is_dir():
             return {}
         return {name: _inside(self.data_dir / name) for name in _inside(self.data_dir)}
-
-    def named_in(self, metadata: Metadata) -> list[str]:
-        """The folders that a dataset's layout speaks of, or that are its own."""
-        words = {metadata.folder, *re.findall(r"([\w.-]+)/", metadata.layout)}
-        return sorted(words & set(self.folders))
 
     def instead(self, metadata: Metadata) -> list[str]:
         """Sentences that say where the domains' folders are, where that is not the dataset's own folder."""

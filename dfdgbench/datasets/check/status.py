@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal, get_type_hints
+from typing import Any, Literal
 
 from dfdgbench.datasets.base import DATASETS, Dataset
 from dfdgbench.datasets.check.elsewhere import Elsewhere
-from dfdgbench.datasets.domains import ArrayDomain
-from dfdgbench.errors import DfdgbenchError, MissingDataError, listing, near
+from dfdgbench.datasets.check.extras import not_installed
+from dfdgbench.errors import DfdgbenchError, MissingDataError, listing, missing_extra, near
 
-State = Literal["ok", "missing", "wrong", "embedded", "unread"]
+State = Literal["ok", "missing", "wrong", "embedded"]
 Get = Literal["download", "by hand", "nothing to do"]
 
 
@@ -74,37 +73,35 @@ class DatasetStatus:
         return asdict(self) | {"state": self.state}
 
 
-def status(name: str, data_dir: str | Path | None) -> DatasetStatus:
+def status(name: str, data_dir: str | Path | None, opening: bool = False) -> DatasetStatus:
     """What ``data_dir`` holds of the dataset called ``name``.
 
-    Folders are listed, and image files in them not opened; a dataset that is kept in files of arrays is read. Raises
-    ``UnknownNameError``, for ``folder:PATH`` what is wrong with that, and nothing else.
+    Images are counted, by listing folders and reading the headers of files, and not decoded. Raises ``UnknownNameError``,
+    for ``folder:PATH`` what is wrong with that, and nothing else.
+
+    Args:
+        opening: open every domain instead, as a run does, so that what is kept in files of arrays is read in full.
     """
-    return _status(name, data_dir, Elsewhere(data_dir), quick=False)
+    return _status(name, data_dir, Elsewhere(data_dir), opening)
 
 
 def status_of_all(data_dir: str | Path | None) -> list[DatasetStatus]:
-    """:func:`status` of every registered dataset, in the registry's order, without reading any file: what could only be
-    told by reading is "unread"."""
+    """:func:`status` of every registered dataset, in the registry's order."""
     elsewhere = Elsewhere(data_dir)
-    return [_status(name, data_dir, elsewhere, quick=True) for name in DATASETS.names()]
+    return [_status(name, data_dir, elsewhere, opening=False) for name in DATASETS.names()]
 
 
-def _status(name: str, data_dir: str | Path | None, elsewhere: Elsewhere, quick: bool) -> DatasetStatus:
+def _status(name: str, data_dir: str | Path | None, elsewhere: Elsewhere, opening: bool) -> DatasetStatus:
     dataset = DATASETS.get(name)(data_dir)
     metadata = dataset.metadata
-    reason = _unread(dataset, elsewhere) if quick else ""
-    if reason:
-        rows = tuple(
-            DomainStatus(domain, count, None, "unread", reason) for domain, count in _expected(dataset).items()
-        )
-    else:
-        rows = tuple(_domain(dataset, index) for index in range(len(metadata.domains)))
+    rows = tuple(_domain(dataset, index, opening) for index in range(len(metadata.domains)))
     strays = _strays(dataset) if any(row.state != "missing" for row in rows) else ()
     missing = [row.name for row in rows if row.state == "missing"]
     remarks = list(dataset.notices)
     if len(missing) == len(rows):
         remarks += elsewhere.instead(metadata)
+    elif package := not_installed(metadata.extra):
+        remarks.append(str(missing_extra(package, metadata.extra, f"Reading {name}")))
     renamed = [f"'{other}' may be '{domain}', renamed" for domain in missing for other in near(domain, strays)[:1]]
     if strays:
         hint = f" ({'; '.join(renamed)})" if renamed else ""
@@ -112,27 +109,6 @@ def _status(name: str, data_dir: str | Path | None, elsewhere: Elsewhere, quick:
             f"The folders {listing(strays, 5)} in {metadata.folder} belong to no domain and are not read{hint}."
         )
     return DatasetStatus(name, metadata.layout, rows, strays, _get(dataset), tuple(remarks))
-
-
-def _expected(dataset: Dataset) -> Mapping[str, int | None]:
-    domains = dataset.metadata.domains
-    return dict(zip(domains, dataset.metadata.counts or (None,) * len(domains), strict=True))
-
-
-def _unread(dataset: Dataset, elsewhere: Elsewhere) -> str:
-    """Where a dataset is there and only reading it would tell what of it: why so. "" for all others."""
-    metadata = dataset.metadata
-    there = elsewhere.named_in(metadata) if metadata.needs_data_dir and _reads(dataset) else []
-    return f"there: {listing(there)}; `dfdgbench data status {metadata.name}` reads it" if there else ""
-
-
-def _reads(dataset: Dataset) -> bool:
-    """Whether opening a domain reads its images, or tables of them by another package, and not only lists them."""
-    try:
-        opened = get_type_hints(type(dataset).open).get("return")
-    except NameError:  # a type that only a type checker imports
-        opened = None
-    return bool(dataset.metadata.extra) or (isinstance(opened, type) and issubclass(opened, ArrayDomain))
 
 
 def _get(dataset: Dataset) -> Get:
@@ -151,7 +127,7 @@ def _strays(dataset: Dataset) -> tuple[str, ...]:
         return ()  # of a folder that cannot be listed it is told where its domains are
 
 
-def _domain(dataset: Dataset, index: int) -> DomainStatus:
+def _domain(dataset: Dataset, index: int, opening: bool) -> DomainStatus:
     metadata = dataset.metadata
     name, expected = metadata.domains[index], metadata.counts[index] if metadata.counts is not None else None
     if not metadata.layout:
@@ -161,7 +137,7 @@ def _domain(dataset: Dataset, index: int) -> DomainStatus:
     if dataset.data_dir is not None and metadata.needs_data_dir and not dataset.data_dir.is_dir():
         return DomainStatus(name, expected, None, "missing", f"The data folder {dataset.data_dir} does not exist.")
     try:
-        found = len(dataset.open(index))
+        found = len(dataset.open(index)) if opening else dataset.listed(index)
     except MissingDataError as error:
         return DomainStatus(name, expected, None, "missing", str(error))
     except (DfdgbenchError, OSError) as error:

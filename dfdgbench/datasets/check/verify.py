@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
+from dfdgbench.cores import available_cores
 from dfdgbench.datasets.base import DATASETS, Dataset, Metadata
 from dfdgbench.datasets.check.duplicates import Content, Duplicates, find_duplicates
 from dfdgbench.datasets.check.examine import GREY, Examined, examine_images, examine_masks
@@ -28,7 +29,7 @@ from dfdgbench.datasets.check.report import (
     State,
     Tally,
 )
-from dfdgbench.datasets.check.workers import Workers, available_cores
+from dfdgbench.datasets.check.workers import Workers
 from dfdgbench.datasets.domains import ArrayDomain, Domain, FolderDomain, MaskedDomain
 from dfdgbench.datasets.metadata import IGNORED
 from dfdgbench.errors import DataError, DfdgbenchError, MissingDataError

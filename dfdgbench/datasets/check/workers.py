@@ -23,11 +23,6 @@ AHEAD = 4
 """Tasks handed out for each process before the first result is waited for."""
 
 
-def available_cores() -> int:
-    """Cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
 class Workers:
     """``jobs`` processes, started when they are first needed; with one job, the caller's own.
 

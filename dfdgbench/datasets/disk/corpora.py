@@ -1,4 +1,8 @@
-"""Where MNIST, MNIST-M, SVHN and USPS lie below a data folder, in whatever format each was taken from."""
+"""Where MNIST, MNIST-M, SVHN and USPS lie below a data folder, in whatever format each was taken from.
+
+Each is read, or its images are counted without decoding any. Either raises ``MissingDataError`` where it is not there, and
+``DataError`` where it is wrong.
+"""
 
 from __future__ import annotations
 
@@ -7,12 +11,14 @@ from pathlib import Path
 
 import numpy as np
 
-from dfdgbench.datasets.disk import formats
-from dfdgbench.datasets.disk.parts import AGAIN, Part
+from dfdgbench.datasets.disk import counts, formats
+from dfdgbench.datasets.disk.parts import AGAIN, Part, agreed
 from dfdgbench.errors import DataError
 
 MNIST_FOLDERS = ("Digits/MNIST/raw", "Digits/MNIST", "MNIST/raw", "MNIST/MNIST/raw", "MNIST")
 MNIST_TREES = ("Digits/MNIST", "MNIST")
+MNIST_PREFIXES = {"train": "train", "test": "t10k"}
+"""Of the idx files' names, by part."""
 MNIST_SIDE = 28
 MNISTM_FOLDERS = ("Digits/MNIST-M", "Digits/mnist_m", "MNIST-M", "mnist_m")
 MNISTM_SIDE = 32
@@ -32,23 +38,44 @@ def read_mnist(root: Path) -> tuple[Part, Part]:
     tree of images ``{train,test}/DIGIT/NUMBER.png`` (or ``training``, ``testing``) in any of ``MNIST_TREES``.
     """
     tree = _mnist_tree(root)
-    if tree is not None and not any((root / file).is_file() for file in _idx_files("train-images-idx3")):
+    if tree is not None:
         train, test = (formats.read_digit_tree(folder, MNIST_SIDE) for folder in tree)
         return train, test
 
-    def part(prefix: str) -> Part:
-        images, labels = (formats.read_idx(_idx(root, f"{prefix}-{kind}")) for kind in ("images-idx3", "labels-idx1"))
-        if images.shape[1:] != (MNIST_SIDE, MNIST_SIDE) or labels.ndim != 1:
-            raise DataError(
-                f"MNIST's {prefix} files below {root} hold images {list(images.shape)} and labels {list(labels.shape)}; "
-                f"they are [N, {MNIST_SIDE}, {MNIST_SIDE}] and [N]. {AGAIN}"
-            )
+    def read(part: str) -> Part:
+        images, labels = (formats.read_idx(path) for path in _idx_files(root, part))
+        _check_mnist(root, part, images.shape, labels.shape)
         return images, labels.astype(np.int64)
 
-    return part("train"), part("t10k")
+    return read("train"), read("test")
+
+
+def count_mnist(root: Path) -> int:
+    """Images of both parts of MNIST, in whichever format :func:`read_mnist` would read them from."""
+    tree = _mnist_tree(root)
+    if tree is not None:
+        return sum(counts.digit_tree(folder) for folder in tree)
+
+    def count(part: str) -> int:
+        images, labels = (counts.idx_shape(path) for path in _idx_files(root, part))
+        _check_mnist(root, part, images, labels)
+        return agreed("MNIST", part, images[0], labels[0])
+
+    return count("train") + count("test")
+
+
+def _check_mnist(root: Path, part: str, images: Sequence[int], labels: Sequence[int]) -> None:
+    if tuple(images[1:]) != (MNIST_SIDE, MNIST_SIDE) or len(labels) != 1:
+        raise DataError(
+            f"MNIST's {MNIST_PREFIXES[part]} files below {root} hold images {list(images)} and labels {list(labels)}; "
+            f"they are [N, {MNIST_SIDE}, {MNIST_SIDE}] and [N]. {AGAIN}"
+        )
 
 
 def _mnist_tree(root: Path) -> tuple[Path, Path] | None:
+    """The folders of the train and the test images; None where there are none, or idx files, which go first."""
+    if any((root / file).is_file() for file in _idx_places("train-images-idx3")):
+        return None
     for folder in MNIST_TREES:
         found = [
             [root / folder / name for name in names if (root / folder / name).is_dir()] for names in PART_NAMES.values()
@@ -58,14 +85,20 @@ def _mnist_tree(root: Path) -> tuple[Path, Path] | None:
     return None
 
 
-def _idx_files(name: str) -> list[str]:
+def _idx_places(name: str) -> list[str]:
     spellings = [f"{spelt}-ubyte{packed}" for spelt in (name, name.replace("-idx", ".idx")) for packed in ("", ".gz")]
     return _below(MNIST_FOLDERS, spellings)
 
 
-def _idx(root: Path, name: str) -> Path:
+def _idx_files(root: Path, part: str) -> tuple[Path, Path]:
+    """The files of the images and of the labels of a part."""
+    prefix = MNIST_PREFIXES[part]
     trees = [f"{folder}/{{train,test}}/DIGIT/NUMBER.png" for folder in MNIST_TREES]
-    return formats.locate(root, f"MNIST's file {name}-ubyte", [*_idx_files(name), *trees])
+    images, labels = (
+        formats.locate(root, f"MNIST's file {name}-ubyte", [*_idx_places(name), *trees])
+        for name in (f"{prefix}-images-idx3", f"{prefix}-labels-idx1")
+    )
+    return images, labels
 
 
 def read_mnistm(root: Path) -> tuple[Part, Part]:
@@ -73,22 +106,36 @@ def read_mnistm(root: Path) -> tuple[Part, Part]:
 
     Images are [N, 32, 32, 3].
     """
+    train, test = (formats.read_listed_images(*_mnistm_part(root, part), MNISTM_SIDE) for part in ("train", "test"))
+    return train, test
 
-    def part(name: str) -> Part:
-        lists = _below(MNISTM_FOLDERS, [f"mnist_m_{name}_labels.txt"])
-        listed = formats.locate(root, f"MNIST-M's list mnist_m_{name}_labels.txt", lists)
-        return formats.read_listed_images(listed.parent / f"mnist_m_{name}", listed, MNISTM_SIDE)
 
-    return part("train"), part("test")
+def count_mnistm(root: Path) -> int:
+    """Images of both parts of MNIST-M, by its lists, all of whose files must be there."""
+    return sum(len(formats.listed_files(*_mnistm_part(root, part))[0]) for part in ("train", "test"))
+
+
+def _mnistm_part(root: Path, part: str) -> tuple[Path, Path]:
+    """The folder and the list of a part."""
+    name = f"mnist_m_{part}_labels.txt"
+    listed = formats.locate(root, f"MNIST-M's list {name}", _below(MNISTM_FOLDERS, [name]))
+    return listed.parent / f"mnist_m_{part}", listed
 
 
 def read_svhn(root: Path) -> tuple[Part, Part]:
     """Train and test part of SVHN's cropped digits, images [N, 32, 32, 3]; the part ``extra`` is not used."""
+    train, test = (formats.read_svhn(_svhn_file(root, part)) for part in ("train", "test"))
+    return train, test
 
-    def part(name: str) -> Part:
-        return formats.read_svhn(formats.locate(root, f"SVHN's file {name}", _below((*SVHN_FOLDERS, "."), [name])))
 
-    return part("train_32x32.mat"), part("test_32x32.mat")
+def count_svhn(root: Path) -> int:
+    """Images of both parts of SVHN's cropped digits."""
+    return sum(counts.svhn(_svhn_file(root, part)) for part in ("train", "test"))
+
+
+def _svhn_file(root: Path, part: str) -> Path:
+    name = f"{part}_32x32.mat"
+    return formats.locate(root, f"SVHN's file {name}", _below((*SVHN_FOLDERS, "."), [name]))
 
 
 def read_usps(root: Path) -> tuple[Part, Part]:
@@ -97,16 +144,31 @@ def read_usps(root: Path) -> tuple[Part, Part]:
     Read from libsvm's text files (``usps``, ``usps.t``, packed or not), from ``usps.h5``, or from the text files of *The
     Elements of Statistical Learning* (``zip.train``, ``zip.test``, packed or not): the first of them that is there.
     """
-    names = ["usps.bz2", "usps", "usps.h5", "zip.train.gz", "zip.train"]
-    train = formats.locate(root, "USPS", _below(USPS_FOLDERS, names))
-    if train.suffix == ".h5":
-        parts = formats.read_usps_h5(train)
+    file = _usps_file(root)
+    if file.suffix == ".h5":
+        parts = formats.read_usps_h5(file)
         return parts["train"], parts["test"]
+    read = formats.read_usps_text if file.name.startswith("usps") else formats.read_usps_zip
+    return read(file), read(_usps_test(root, file))
+
+
+def count_usps(root: Path) -> int:
+    """Images of both parts of USPS, in whichever format :func:`read_usps` would read them from."""
+    file = _usps_file(root)
+    return counts.usps_h5(file) if file.suffix == ".h5" else sum(map(counts.lines, (file, _usps_test(root, file))))
+
+
+def _usps_file(root: Path) -> Path:
+    """The file of the train part, or of both."""
+    names = ["usps.bz2", "usps", "usps.h5", "zip.train.gz", "zip.train"]
+    return formats.locate(root, "USPS", _below(USPS_FOLDERS, names))
+
+
+def _usps_test(root: Path, train: Path) -> Path:
+    """The file of the test part, in the format of ``train``."""
     stem, packed = ("usps", ".bz2") if train.name.startswith("usps") else ("zip.train", ".gz")
     name = USPS_TESTS[stem]
-    test = formats.locate(root, f"USPS's file {name}", _below(USPS_FOLDERS, [name + packed, name]))
-    read = formats.read_usps_text if stem == "usps" else formats.read_usps_zip
-    return read(train), read(test)
+    return formats.locate(root, f"USPS's file {name}", _below(USPS_FOLDERS, [name + packed, name]))
 
 
 def _below(folders: Sequence[str], names: Sequence[str]) -> list[str]:

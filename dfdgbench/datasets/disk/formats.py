@@ -10,9 +10,11 @@ import bz2
 import gzip
 import math
 import zlib
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from itertools import pairwise
 from pathlib import Path
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,12 +22,14 @@ from PIL import Image
 
 from dfdgbench.datasets.disk.decode import REPLACE, decoding, read_rgb
 from dfdgbench.datasets.disk.parts import AGAIN, Part, Pixels
-from dfdgbench.datasets.disk.scan import class_folders, images_below
+from dfdgbench.datasets.disk.scan import class_folders, files_in, images_below
 from dfdgbench.datasets.domains import Labels
 from dfdgbench.errors import DataError, MissingDataError, missing_extra
 
 DIGITS = tuple("0123456789")
 CIFAR_ROW = 1 + 3 * 32 * 32
+
+Taken = TypeVar("Taken")
 
 
 def locate(root: Path, what: str, candidates: Iterable[str]) -> Path:
@@ -41,14 +45,24 @@ def locate(root: Path, what: str, candidates: Iterable[str]) -> Path:
     raise MissingDataError(f"{what} was not found below {root}. Looked for: {', '.join(every)}.")
 
 
-def read_bytes(path: Path) -> bytes:
-    """The content of ``path``, unpacked where it ends in ``.gz`` or ``.bz2``."""
-    openers: dict[str, Callable[[bytes], bytes]] = {".gz": gzip.decompress, ".bz2": bz2.decompress}
+def read_bytes(path: Path, most: int = -1) -> bytes:
+    """The content of ``path``, or its first ``most`` bytes, unpacked where it ends in ``.gz`` or ``.bz2``."""
+    openers: dict[str, Callable[..., Any]] = {".gz": gzip.open, ".bz2": bz2.open}
     try:
-        content = path.read_bytes()
-        return openers.get(path.suffix, bytes)(content)
+        with openers.get(path.suffix, open)(path, "rb") as file:
+            return bytes(file.read(most))
     except (OSError, EOFError, ValueError, zlib.error) as error:
         raise DataError(f"The file {path} cannot be read ({error}). {AGAIN}") from error
+
+
+def idx_header(path: Path, content: bytes) -> tuple[int, list[int]]:
+    """Where the values of an idx file begin, and its shape, from its first bytes; ``DataError`` where it is none."""
+    if len(content) < 4 or content[:3] != b"\0\0\x08" or content[3] == 0:
+        raise DataError(f"The file {path} is no idx file of unsigned bytes: it begins with {content[:4]!r}. {AGAIN}")
+    start = 4 + 4 * content[3]
+    if len(content) < start:
+        raise DataError(f"The file {path} is truncated: its header of {start} bytes ends after {len(content)}. {AGAIN}")
+    return start, np.frombuffer(content[4:start], dtype=">u4").tolist()
 
 
 def read_idx(path: Path) -> Pixels:
@@ -58,12 +72,9 @@ def read_idx(path: Path) -> Pixels:
     big-endian 32-bit number; exactly their product of bytes must follow.
     """
     content = read_bytes(path)
-    if len(content) < 4 or content[:3] != b"\0\0\x08" or content[3] == 0:
-        raise DataError(f"The file {path} is no idx file of unsigned bytes: it begins with {content[:4]!r}. {AGAIN}")
-    start = 4 + 4 * content[3]
-    shape = np.frombuffer(content[4:start], dtype=">u4").tolist() if len(content) >= start else []
+    start, shape = idx_header(path, content)
     expected = start + math.prod(shape)
-    if len(content) < start or len(content) != expected:
+    if len(content) != expected:
         state = "is truncated" if len(content) < expected else "is too long"
         raise DataError(f"The file {path} {state}: it holds {len(content)} bytes, its header says {expected}. {AGAIN}")
     return np.frombuffer(content, dtype=np.uint8, offset=start).reshape(shape)
@@ -104,15 +115,20 @@ def read_cifar(path: Path, rows: int) -> Part:
     Returns images [rows, 32, 32, 3] and labels [rows].
     """
     content = read_bytes(path)
-    if len(content) != rows * CIFAR_ROW:
-        raise DataError(
-            f"The file {path} holds {len(content)} bytes; {rows} images of {CIFAR_ROW} bytes are {rows * CIFAR_ROW}. {AGAIN}"
-        )
+    check_cifar_size(path, len(content), rows)
     table = np.frombuffer(content, dtype=np.uint8).reshape(rows, CIFAR_ROW)
     if table[:, 0].max(initial=0) > 9:
         raise DataError(f"The file {path} is not CIFAR-10's binary version: a label is {table[:, 0].max()}. {AGAIN}")
     planes = table[:, 1:].reshape(rows, 3, 32, 32)
     return np.ascontiguousarray(planes.transpose(0, 2, 3, 1)), table[:, 0].astype(np.int64)
+
+
+def check_cifar_size(path: Path, size: int, rows: int) -> None:
+    """Check that ``size`` bytes are ``rows`` images of CIFAR-10's binary version."""
+    if size != rows * CIFAR_ROW:
+        raise DataError(
+            f"The file {path} holds {size} bytes; {rows} images of {CIFAR_ROW} bytes are {rows * CIFAR_ROW}. {AGAIN}"
+        )
 
 
 def read_svhn(path: Path) -> Part:
@@ -122,18 +138,30 @@ def read_svhn(path: Path) -> Part:
     """
     from scipy.io import loadmat
 
-    try:
+    with reading_svhn(path):
         content = loadmat(path)
         images, labels = np.asarray(content["X"]), np.asarray(content["y"]).reshape(-1)
+    check_svhn(path, str(images.dtype), images.shape, len(labels))
+    return np.ascontiguousarray(images.transpose(3, 0, 1, 2)), labels.astype(np.int64) % 10
+
+
+@contextmanager
+def reading_svhn(path: Path) -> Iterator[None]:
+    """Turn whatever a parser of MATLAB files raises into a ``DataError`` that names the file."""
+    try:
+        yield
     except Exception as error:  # the parser fails on a damaged file with whatever its bytes happen to cause
         reason = f"{type(error).__name__}: {error}"
         raise DataError(f"The file {path} cannot be read as SVHN's MATLAB file ({reason}). {AGAIN}") from error
-    if images.ndim != 4 or images.shape[2] != 3 or images.dtype != np.uint8 or images.shape[3] != len(labels):
+
+
+def check_svhn(path: Path, kind: str, shape: Sequence[int], labels: int) -> None:
+    """Check that an array ``X`` of numbers of this kind and shape, with as many ``labels``, is SVHN's."""
+    if len(shape) != 4 or shape[2] != 3 or kind != "uint8" or shape[3] != labels:
         raise DataError(
-            f"The file {path} holds X {images.dtype} {list(images.shape)} and y {list(labels.shape)}; SVHN's format 2 "
-            "is X uint8 [32, 32, 3, N] and y [N, 1]. Take train_32x32.mat and test_32x32.mat."
+            f"The file {path} holds X {kind} {list(shape)} and {labels} labels y; SVHN's format 2 is X uint8 [32, 32, 3, N] "
+            "and y [N, 1]. Take train_32x32.mat and test_32x32.mat."
         )
-    return np.ascontiguousarray(images.transpose(3, 0, 1, 2)), labels.astype(np.int64) % 10
 
 
 def read_usps_text(path: Path) -> Part:
@@ -179,27 +207,42 @@ def read_usps_h5(path: Path) -> dict[str, Part]:
 
     Returns, for each of the two groups, images [N, 16, 16] and labels [N].
     """
+
+    def whole(values: Any, labels: Any) -> tuple[NDArray[np.float64], Labels]:
+        return np.asarray(values, dtype=np.float64), np.asarray(labels).astype(np.int64)
+
+    return {part: as_bytes(path, *taken) for part, taken in usps_h5(path, whole).items()}
+
+
+def usps_h5(path: Path, take: Callable[[Any, Any], Taken]) -> dict[str, Taken]:
+    """What ``take`` makes of ``data`` and ``target``, as they lie in the file, of each group of ``usps.h5``."""
     try:
         import h5py
     except ImportError as error:
         raise missing_extra("h5py", "data", f"Reading {path}") from error
-    parts = {}
     try:
         with h5py.File(path, "r") as opened:
-            for part in ("train", "test"):
-                values = np.asarray(opened[part]["data"], dtype=np.float64)
-                parts[part] = (values, np.asarray(opened[part]["target"]).astype(np.int64))
+            return {part: take(opened[part]["data"], opened[part]["target"]) for part in ("train", "test")}
     except (OSError, KeyError, ValueError) as error:
         raise DataError(f"The file {path} cannot be read as USPS's HDF5 file ({error}). {AGAIN}") from error
-    return {part: as_bytes(path, values, labels) for part, (values, labels) in parts.items()}
+
+
+def check_usps(path: Path, values: Sequence[int], labels: Sequence[int]) -> None:
+    """Check that grey values and labels of these shapes are [N, 256] and [N]."""
+    if len(values) != 2 or values[1] != 256 or tuple(labels) != (values[0],) or not values[0]:
+        raise _no_usps(path)
 
 
 def as_bytes(path: Path, values: NDArray[np.float64], labels: Labels) -> Part:
     """Images uint8 [N, 16, 16] from grey values [N, 256] in [0, 1], with their labels checked to be digits."""
-    fits = values.ndim == 2 and values.shape[1] == 256 and len(values) == len(labels) > 0
-    if not fits or values.min() < -1e-6 or values.max() > 1 + 1e-6 or labels.min() < 0 or labels.max() > 9:
-        raise DataError(f"The file {path} does not hold USPS digits: 256 grey values and one label an image. {AGAIN}")
+    check_usps(path, values.shape, labels.shape)
+    if values.min() < -1e-6 or values.max() > 1 + 1e-6 or labels.min() < 0 or labels.max() > 9:
+        raise _no_usps(path)
     return np.rint(values.clip(0, 1) * 255).astype(np.uint8).reshape(-1, 16, 16), labels
+
+
+def _no_usps(path: Path) -> DataError:
+    return DataError(f"The file {path} does not hold USPS digits: 256 grey values and one label an image. {AGAIN}")
 
 
 def read_listed_images(folder: Path, listing: Path, size: int) -> Part:
@@ -207,17 +250,25 @@ def read_listed_images(folder: Path, listing: Path, size: int) -> Part:
 
     Returns images [N, size, size, 3] and labels [N].
     """
+    files, labels = listed_files(folder, listing)
+    images = np.empty((len(files), size, size, 3), dtype=np.uint8)
+    for row, file in enumerate(files):
+        images[row] = np.asarray(fitted(read_rgb(folder / file), size))
+    return images, labels
+
+
+def listed_files(folder: Path, listing: Path) -> tuple[list[str], Labels]:
+    """The files of ``folder`` that ``listing`` names, each of which must be there, and their labels."""
     try:
         rows = [line.split() for line in listing.read_text(encoding="utf-8").splitlines() if line.strip()]
         labels = np.array([int(label) for _, label in rows], dtype=np.int64)
     except (OSError, ValueError) as error:
         raise DataError(f"The file {listing} is not a list of 'file label' lines ({error}). {AGAIN}") from error
-    images = np.empty((len(rows), size, size, 3), dtype=np.uint8)
-    for row, (file, _) in enumerate(rows):
-        if not (folder / file).is_file():
-            raise DataError(f"The image {folder / file}, named in {listing.name}, does not exist. {AGAIN}")
-        images[row] = np.asarray(fitted(read_rgb(folder / file), size))
-    return images, labels
+    there = set(files_in(folder)) if folder.is_dir() else set()  # one look instead of one at each file
+    absent = next((file for file, _ in rows if file not in there and not (folder / file).is_file()), None)
+    if absent is not None:
+        raise DataError(f"The image {folder / absent}, named in {listing.name}, does not exist. {AGAIN}")
+    return [file for file, _ in rows], labels
 
 
 def fitted(image: Image.Image, size: int) -> Image.Image:

@@ -10,6 +10,8 @@ from __future__ import annotations
 
 import io
 import zipfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -114,16 +116,49 @@ def read_photos(data_dir: Path) -> list[Pixels]:
 
 def read_built_mnistm(data_dir: Path) -> tuple[Part, Part]:
     """Train and test part of what :func:`build_mnistm` made, images [N, 28, 28, 3]."""
+    with _reading(data_dir) as path, np.load(path, allow_pickle=False) as stored:
+        train, test = ((stored[f"{part}_images"], stored[f"{part}_labels"]) for part in COUNTS)
+        for images, labels in (train, test):
+            _check(images.shape, images.dtype, labels.shape)
+    return train, test
+
+
+def count_built_mnistm(data_dir: Path) -> int:
+    """Images of both parts of what :func:`build_mnistm` made, by the headers of its arrays."""
+    count = 0
+    with _reading(data_dir) as path, zipfile.ZipFile(path) as stored:
+        for part in COUNTS:
+            (images, dtype), (labels, _) = (_header(stored, f"{part}_{kind}") for kind in ("images", "labels"))
+            _check(images, dtype, labels)
+            count += images[0]
+    return count
+
+
+@contextmanager
+def _reading(data_dir: Path) -> Iterator[Path]:
+    """The file that :func:`build_mnistm` made; whatever a parser raises within becomes a ``DataError`` that names it."""
     path = data_dir / BUILT
     if not path.is_file():
         raise MissingDataError(
             f"MNIST-M made of MNIST and photos was not found below {data_dir}. Looked for: {BUILT}. Type: {COMMAND}"
         )
     try:
-        with np.load(path, allow_pickle=False) as stored:
-            train, test = ((stored[f"{part}_images"], stored[f"{part}_labels"]) for part in COUNTS)
-        if any(images.ndim != 4 or images.dtype != np.uint8 for images, _ in (train, test)):
-            raise ValueError("its images are not uint8 [N, 28, 28, 3]")
+        yield path
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
         raise DataError(f"The file {path} is damaged ({error}). Remove it, then type: {COMMAND}") from error
-    return train, test
+
+
+def _header(stored: zipfile.ZipFile, name: str) -> tuple[Sequence[int], np.dtype[Any]]:
+    """Shape and type of an array in a file of NumPy's, of which no value is read."""
+    with stored.open(f"{name}.npy") as file:
+        version = np.lib.format.read_magic(file)
+        if version != (1, 0):
+            raise ValueError(f"its array {name} is of the format's version {version}, which is not what was written")
+        shape, _, dtype = np.lib.format.read_array_header_1_0(file)
+    return shape, dtype
+
+
+def _check(images: Sequence[int], dtype: np.dtype[Any], labels: Sequence[int]) -> None:
+    """Check the shapes and the type of a part's arrays."""
+    if len(images) != 4 or dtype != np.uint8 or tuple(labels) != (images[0],):
+        raise ValueError("it does not hold images uint8 [N, 28, 28, 3] and labels [N]")

@@ -15,6 +15,15 @@ Part = tuple[Pixels, Labels]
 AGAIN = "Download it again."
 
 
+def agreed(name: str, part: str, images: int, labels: int) -> int:
+    """``images``, which must be as many as ``labels``; ``DataError`` names the part of ``name`` where they are not."""
+    if images != labels:
+        raise DataError(
+            f"The {part} part of {name} holds {images} images and {labels} labels, which must be as many. {AGAIN}"
+        )
+    return images
+
+
 def joined(name: str, train: Part, test: Part, classes: int) -> ArrayDomain:
     """A domain of the train part followed by the test part, both of [N, H, W, C], with the parts "train" and "test".
 
@@ -22,10 +31,11 @@ def joined(name: str, train: Part, test: Part, classes: int) -> ArrayDomain:
         DataError: a part has not as many labels as images, or a label below 0 or from ``classes`` on.
     """
     for part, (images, labels) in (("train", train), ("test", test)):
-        if len(images) != len(labels) or not ((labels >= 0) & (labels < classes)).all():
+        agreed(name, part, len(images), len(labels))
+        if not ((labels >= 0) & (labels < classes)).all():
             raise DataError(
-                f"The {part} part of {name} holds {len(images)} images and {len(labels)} labels, which must be "
-                f"as many and numbers from 0 to {classes - 1}. {AGAIN}"
+                f"The {part} part of {name} holds labels from {labels.min()} to {labels.max()}, which must be numbers from 0 "
+                f"to {classes - 1}. {AGAIN}"
             )
     pixels = np.concatenate([train[0], test[0]])
     keys = np.arange(len(pixels), dtype=np.int64)

@@ -59,8 +59,14 @@ class PairReader:
         if self.path.kind == "fast":
             store = self._photos if shape is self.photo else self._masks
             return lambda: store.pixels[keys]
-        made = pool.shared(self.path.workers).submit(items, self.domain.part(keys), shape)
-        return lambda: made.result()[0]
+        with pool.told():
+            made = pool.shared(self.path.workers).submit(items, self.domain.part(keys), shape)
+
+        def wait() -> Pixels:
+            with pool.told():
+                return made.result()[0]
+
+        return wait
 
     @cached_property
     def _photos(self) -> Store:
@@ -71,7 +77,15 @@ class PairReader:
         return self._open(self.mask)
 
     def _open(self, shape: Shape) -> Store:
-        return open_store(self.domain, shape, self.path.stores, jobs=self.path.jobs)
+        path = self.path
+        return open_store(self.domain, shape, path.stores, jobs=path.jobs, progress=path.progress)
+
+    def seeing(self, split: Split) -> PairReader:
+        """This reader for the images of ``split``: whoever was handed them without masks is shown none."""
+        domain = split.domain
+        assert isinstance(domain, MaskedDomain), type(domain)
+        blind = any(self.domain.masks) and not any(domain.masks)
+        return PairReader(domain, (self.photo.height, self.photo.width), self.path) if blind else self
 
 
 class PairFeed:
@@ -90,7 +104,8 @@ class PairFeed:
             raise DataError(f"The training split of domain '{split.domain.name}' is empty.")
         if batch_size < 1:
             raise ConfigError(f"batch_size is {batch_size}; a batch needs at least 1 image.")
-        self.split, self.batch_size, self.seed, self.reader, self.hflip = split, batch_size, seed, reader, hflip
+        self.split, self.batch_size, self.seed, self.hflip = split, batch_size, seed, hflip
+        self.reader = reader.seeing(split)
 
     def batch(self, k: int) -> Batch:
         """Batch ``k``: images float32 [B, 3, H, W] in [0, 1] and masks int64 [B, H, W]."""
@@ -109,5 +124,5 @@ class PairFeed:
 
 def pair_batches(split: Split, reader: PairReader, batch_size: int) -> Iterator[Batch]:
     """Every image and its mask once, in the split's order; the last batch may be smaller and is never dropped."""
-    starts = range(0, len(split), batch_size)
+    starts, reader = range(0, len(split), batch_size), reader.seeing(split)
     return ahead((reader.start(split.keys[begin : begin + batch_size]) for begin in starts), reader.ahead)

@@ -7,7 +7,6 @@ agree on plain images to the bit, and on augmented ones but for rounding and for
 
 from __future__ import annotations
 
-import os
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
@@ -244,18 +243,19 @@ def _pieces(
     *options: object,
 ) -> Callable[[], Pixels]:
     """``task`` on pieces of a batch, in an executor; the call that is returned waits for all of them."""
-    futures = [
-        executor.submit(task, items[i : i + PIECE], None if drawn is None else drawn.rows(i, i + PIECE), *options)
-        for i in range(0, len(items), PIECE)
-    ]
-    return lambda: np.concatenate([future.result() for future in futures])
+    with pool.told():
+        futures = [
+            executor.submit(task, items[i : i + PIECE], None if drawn is None else drawn.rows(i, i + PIECE), *options)
+            for i in range(0, len(items), PIECE)
+        ]
+
+    def wait() -> Pixels:
+        with pool.told():
+            return np.concatenate([future.result() for future in futures])
+
+    return wait
 
 
 @lru_cache(maxsize=4)
 def _threads(count: int) -> ThreadPoolExecutor:
     return ThreadPoolExecutor(count, thread_name_prefix="feed")
-
-
-def default_jobs() -> int:
-    """The cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -27,7 +27,8 @@ def train_side(size: int, native: int | None) -> int:
 def shapes_of(domain: FolderDomain, metadata: Metadata, size: int | None = None) -> list[Shape]:
     """The stores that training on and evaluating a domain read, for networks that see ``size`` pixels."""
     if isinstance(domain, MaskedDomain):
-        return [Shape(*metadata.shape, "photo"), Shape(*metadata.shape, "mask")]
+        photo, mask = Shape(*metadata.shape, "photo"), Shape(*metadata.shape, "mask")
+        return [photo, mask] if any(domain.masks) else [photo]
     size = size or metadata.image_size
     train = train_side(size, metadata.native_size)
     # Where every file has the store's very size nothing was lost, and plain images are made of it too.

@@ -17,6 +17,7 @@ import shutil
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future
 from dataclasses import asdict, dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import IO, Literal
 
@@ -28,16 +29,20 @@ from dfdgbench.datasets.domains import FolderDomain, Mask, MaskedDomain
 from dfdgbench.datasets.feed import pool
 from dfdgbench.datasets.feed.pixels import Pixels, plain
 from dfdgbench.datasets.feed.split import fingerprint_of
+from dfdgbench.datasets.get.room import size
 from dfdgbench.datasets.metadata import IGNORED
 from dfdgbench.errors import DataError, listing
 from dfdgbench.files import write_json
 from dfdgbench.leases import Lease
 
 log = logging.getLogger("dfdgbench")
-CHUNK = 64
+CHUNK = 64  # images; raise FORMAT with it, for a half-built store counts in it
 SYNCED = 32
 FORMAT = 1
+READABLE = 80  # of the 255 characters that a name may have
 Progress = Callable[[int, int], None]
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+_LOST = (errno.EACCES, errno.EPERM, errno.ENOENT, errno.EROFS, errno.EIO, errno.ESTALE)
 
 
 @dataclass(frozen=True)
@@ -134,37 +139,57 @@ def _quiet(done: int, total: int) -> None:
 
 def _name(domain: FolderDomain, shape: Shape) -> str:
     """Readable, then a hash of the domain's content and of what is made of it; the same wherever the tree lies."""
-    files = fingerprint_of(domain) if shape.content == "mask" else domain.files_digest
-    content = json.dumps([FORMAT, files, asdict(shape)])
-    readable = "".join(c if c.isalnum() and c.isascii() else "-" for c in domain.name)
-    return (
-        f"{readable}-{shape.content}-{shape.height}x{shape.width}-{hashlib.sha256(content.encode()).hexdigest()[:16]}"
-    )
+    content = [FORMAT, domain.files_digest, asdict(shape)]
+    if shape.content == "mask":
+        # The same files are other masks to a data set of other classes: the fingerprint tells them apart.
+        content = [FORMAT, fingerprint_of(domain), asdict(shape)]
+    digest = hashlib.sha256(json.dumps(content).encode()).hexdigest()[:16]
+    readable = "".join(c if c.isalnum() and c.isascii() else "-" for c in domain.name[:READABLE])
+    return f"{readable}-{shape.content}-{shape.height}x{shape.width}-{digest}"
 
 
 def _writable(folders: Sequence[Path]) -> Path:
-    for number, folder in enumerate(folders):
-        probe = folder / f".probe-{os.getpid()}"
+    reasons = []
+    for folder in folders:
         try:
-            folder.mkdir(parents=True, exist_ok=True)
-            probe.touch()
-            probe.unlink()
+            _probe(folder)
         except OSError as error:
-            log.debug("no store in %s: %s", folder, error)
+            reasons.append(f"{folder} ({error.strerror})")
             continue
-        if number:
-            log.warning("The folder %s cannot be written; decoded images are kept in %s.", folders[0], folder)
+        if reasons:
+            _tell(reasons[0], folder)
         return folder
     raise DataError(
-        f"Decoded images cannot be kept: none of {listing(map(str, folders))} can be written. Type --store-dir DIR with a "
-        "folder that can, or --data-path exact, which keeps none."
+        f"Decoded images cannot be kept: none of {listing(reasons)} can be written. Type --store-dir DIR with a folder that "
+        "can, or --data-path exact, which keeps none."
     )
+
+
+def _probe(folder: Path) -> None:
+    """Write a byte: on a full disk a file can be made and yet not written."""
+    probe = folder / f".probe-{os.getpid()}"
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        probe.write_bytes(b"0")
+    finally:
+        with contextlib.suppress(OSError):
+            probe.unlink(missing_ok=True)
+
+
+@lru_cache
+def _tell(unwritable: str, used: Path) -> None:  # once, however many stores a dataset has
+    log.warning("The folder %s cannot be written; decoded images are kept in %s.", unwritable, used)
 
 
 def _opened(path: Path, count: int, shape: Shape) -> Store:
     try:
         pixels = np.memmap(path / "pixels", dtype=np.uint8, mode="r", shape=(count, *shape.item))
         sizes = np.fromfile(path / "sizes", dtype=np.int32).reshape(count, 2)
+    except PermissionError as error:
+        raise DataError(
+            f"The store {path} may not be read ({error.strerror}). Give yourself leave to read it: chmod -R a+rX '{path}', or type "
+            "--store-dir DIR with a folder of your own."
+        ) from error
     except (OSError, ValueError) as error:
         raise DataError(
             f"The store {path} is damaged ({error}). Remove the folder; it is built anew on the next use."
@@ -179,11 +204,14 @@ def _build(domain: FolderDomain, shape: Shape, path: Path, jobs: int, progress: 
     count = len(domain)
     with _room(path, count * shape.bytes):
         path.mkdir(parents=True, exist_ok=True)
-        _reserve(path / "pixels", count * shape.bytes)
-        _reserve(path / "sizes", count * 8)
+        reserved = {"pixels": count * shape.bytes, "sizes": count * 8}
+        if not all(_has(path / name, length) for name, length in reserved.items()):
+            (path / "progress").unlink(missing_ok=True)  # what it marks as written is gone
+        for name, length in reserved.items():
+            _reserve(path / name, length)
         chunks = -(-count // CHUNK)
         (path / "progress").touch()
-        with open(path / "progress", "r+b") as file:
+        with pool.told(), open(path / "progress", "r+b") as file:
             todo = _missing(file, chunks)
             log.info("decoding %d images, once, into %s", min(len(todo) * CHUNK, count), path)
             written: list[int] = []
@@ -275,27 +303,37 @@ def _write_all(handle: int, content: memoryview, offset: int) -> None:
         content, offset = content[written:], offset + written
 
 
-def _reserve(path: Path, size: int) -> None:
-    """A file of ``size`` bytes whose room is taken now, so that a full disk is told of before the work."""
+def _has(path: Path, length: int) -> bool:
+    return path.is_file() and path.stat().st_size == length
+
+
+def _reserve(path: Path, length: int) -> None:
+    """A file of ``length`` bytes whose room is taken now, so that a full disk is told of before the work."""
     handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
     try:
-        if os.fstat(handle).st_size != size:
+        if os.fstat(handle).st_size != length:
             os.truncate(handle, 0)
             if hasattr(os, "posix_fallocate"):
-                os.posix_fallocate(handle, 0, size)
+                os.posix_fallocate(handle, 0, length)
             else:
-                os.truncate(handle, size)
+                os.truncate(handle, length)
     finally:
         os.close(handle)
 
 
 @contextlib.contextmanager
-def _room(path: Path, size: int) -> Iterator[None]:
-    """Turn a full disk into a ``DataError``, and leave nothing of what could not be kept."""
+def _room(path: Path, needed: int) -> Iterator[None]:
+    """Turn a store that cannot be written into a ``DataError``, and leave nothing of one that has no room."""
     try:
         yield
     except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+        if error.errno in _LOST:
+            raise DataError(
+                f"The store {path} cannot be written ({error.strerror}): it is another user's, or was removed or cut off while it "
+                "was built. Type the same command again, with --store-dir DIR for another folder, or with --data-path exact, "
+                "which keeps none."
+            ) from error
+        if error.errno not in _FULL:
             raise
         for name in ("pixels", "sizes", "progress"):
             with contextlib.suppress(OSError):
@@ -303,6 +341,6 @@ def _room(path: Path, size: int) -> Iterator[None]:
         with contextlib.suppress(OSError):
             path.rmdir()
         raise DataError(
-            f"The decoded images of {path.name} need {size / 2**30:.1f} GiB, for which {path.parent} has no room "
+            f"The decoded images of {path.name} need {size(needed)}, for which {path.parent} has no room "
             f"({error.strerror}). Make room, type --store-dir DIR with another folder, or --data-path exact, which keeps none."
         ) from error

@@ -9,13 +9,12 @@ import logging
 import os
 import re
 import shutil
-from collections.abc import Sequence
 from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, requires, version
 from pathlib import Path
 from typing import Literal
 
 from dfdgbench.datasets.base import DATASETS, Dataset
+from dfdgbench.datasets.check.extras import not_installed
 from dfdgbench.datasets.check.status import DatasetStatus, status
 from dfdgbench.datasets.get import archives, room, transfer
 from dfdgbench.datasets.get.archives import DamagedArchiveError, is_archive
@@ -72,11 +71,12 @@ def obtain(name: str, data_dir: str | Path, offline: bool = False, keep: bool = 
     cls, data_dir = DATASETS.get(name), Path(data_dir).expanduser()
     if not cls.metadata.needs_data_dir:
         return Outcome("embedded")
-    _require_extra(cls.metadata)
+    if package := not_installed(cls.metadata.extra):  # better told now than after hours
+        raise missing_extra(package, cls.metadata.extra, f"Reading {name}")
     work = WorkFolder(data_dir, cls.metadata)
-    found = status(name, data_dir)
+    found = status(name, data_dir, opening=True)
     if found.state != "ok" and data_dir.is_dir() and _built(cls, data_dir):
-        found = status(name, data_dir)
+        found = status(name, data_dir, opening=True)
         if found.state == "ok":
             return Outcome("built", found.found)
     if not work.ready.is_dir():  # where it is, only the last step is left
@@ -97,13 +97,13 @@ def wanted(metadata: Metadata, data_dir: str | Path) -> list[Wanted]:
 
 def _obtain(name: str, cls: type[Dataset], work: WorkFolder, keep: bool) -> Outcome:
     """The work, with the lease held."""
-    found = status(name, work.data_dir)
+    found = status(name, work.data_dir, opening=True)
     how: Literal["there", "downloaded"] = "downloaded" if found.state != "ok" else "there"
     if found.state != "ok":
         if not work.ready.is_dir():
             _make_ready(name, cls, work)
         work.publish([domain.name for domain in found.domains if domain.state == "ok"])
-        found = status(name, work.data_dir)
+        found = status(name, work.data_dir, opening=True)
         if found.state != "ok":
             shutil.rmtree(work.ready, ignore_errors=True)
             raise DataError(
@@ -131,7 +131,7 @@ def _make_ready(name: str, cls: type[Dataset], work: WorkFolder) -> None:
             raise DataError(
                 f"{name} was downloaded and unpacked, but is not what was expected. {error}{kept}"
             ) from error
-        found = status(name, staging)
+        found = status(name, staging, opening=True)
         if found.state != "ok":
             raise DataError(
                 f"{name} was downloaded and unpacked, but is not whole: {_trouble(found, staging)}.{kept} If it stays so, its "
@@ -217,21 +217,6 @@ def _check_room(name: str, work: WorkFolder) -> None:
         if is_archive(source.file)
     )
     room.need(work.data_dir, to_come + unpacked, f"{name}, downloaded and unpacked,")
-
-
-def _require_extra(metadata: Metadata) -> None:
-    """Raise where reading the dataset needs a package that is not installed: better now than after hours."""
-    try:
-        requirements: Sequence[str] = requires("dfdgbench") or ()
-    except PackageNotFoundError:  # run from its sources
-        return
-    for requirement in requirements:
-        package = re.match(r"[\w.-]+", requirement)
-        if metadata.extra and package and re.search(rf"extra == ['\"]{re.escape(metadata.extra)}['\"]", requirement):
-            try:
-                version(package[0])
-            except PackageNotFoundError as error:
-                raise missing_extra(package[0], metadata.extra, f"Reading {metadata.name}") from error
 
 
 def _trouble(found: DatasetStatus, within: Path | None = None) -> str:

@@ -18,6 +18,7 @@ class LeaveOneDomainOut(Rule):
 
     title = "leave-one-domain-out cross-validation"
     uses = frozenset({"source validation"})
+    pairs = True
 
     def choose(self, records: Sequence[Record], predictor: str = "") -> Choice | None:
         by_step: dict[int, list[Record]] = {}
