@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import logging
+import math
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -81,6 +82,9 @@ def _add_grid(parser: argparse.ArgumentParser, action: str) -> None:
         )
         parser.add_argument(
             "--jobs", type=positive, metavar="N", help="tasks at a time; default: one a GPU, else one a core"
+        )
+        parser.add_argument(
+            "--max-gpu-hours", type=hours, metavar="H", help="launch nothing that is estimated to take more"
         )
         add_scheduler(parser)
 
@@ -180,6 +184,10 @@ def execute(options: argparse.Namespace, folder: SweepFolder, plan: SweepPlan, s
         _say_plan(folder, plan)
         fail("nothing was launched: solve the problems above, or choose other runs (--datasets, --algorithms).")
         return 1
+    too_much = _beyond(getattr(options, "max_gpu_hours", None), plan)
+    if too_much:
+        fail(f"nothing was launched: {too_much}")
+        return 1
     how = execution(options)
     _warn_of_other_code(folder, plan)
     folder.write(spec, plan.runs, how.model_dump(mode="json"), options_of_launch(options))
@@ -204,6 +212,35 @@ def execute(options: argparse.Namespace, folder: SweepFolder, plan: SweepPlan, s
     for reason in failures.values():
         fail(f"failed: {reason}")
     return 1 if failures else 0
+
+
+def hours(text: str) -> float:
+    """A number of hours above 0."""
+    try:
+        number = float(text)
+    except ValueError:
+        number = math.nan
+    if not 0 < number < math.inf:
+        raise argparse.ArgumentTypeError(f"'{text}' is no number of hours above 0")
+    return number
+
+
+def _beyond(most: float | None, plan: SweepPlan) -> str:
+    """Why the plan is too much for so many hours of one device a task, or nothing."""
+    if most is None or not plan.tasks:
+        return ""
+    estimate = plan.estimate()
+    if estimate is None:
+        return (
+            "--max-gpu-hours is given, and nothing like some of these tasks has been measured yet. Launch a few first "
+            "(--trials 1 --test-envs 0, say), or leave --max-gpu-hours out."
+        )
+    if estimate <= 3600 * most:
+        return ""
+    return (
+        f"what is left is estimated at {estimate / 3600:.1f} hours of one device, and --max-gpu-hours is {most:g}. Choose fewer "
+        "runs (--datasets, --algorithms, --trials), or a higher limit."
+    )
 
 
 def options_of_launch(options: argparse.Namespace) -> dict[str, Any]:

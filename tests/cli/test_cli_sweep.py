@@ -92,6 +92,21 @@ def test_estimates_once_something_was_measured(sweep: Callable) -> None:
     assert "To do: 4 tasks in 2 levels" in shown.out  # one teacher, three runs
 
 
+def test_a_cap_on_hours_stops_what_is_too_much_or_not_known(sweep: Callable, tmp_path: Path) -> None:
+    unknown = sweep("launch", "--max-gpu-hours", 1)
+    assert unknown.code == 1
+    assert "nothing like some of these tasks has been measured yet. Launch a few first" in unknown.err
+    assert not (tmp_path / "runs").exists()
+    sweep("launch", "--test-envs", 0)
+    beyond = sweep("launch", "--max-gpu-hours", 1e-9)
+    assert beyond.code == 1
+    assert "hours of one device, and --max-gpu-hours is 1e-09. Choose fewer runs" in beyond.err
+    assert sweep("launch", "--max-gpu-hours", 5).code == 0
+    assert sweep("launch", "--max-gpu-hours", 1e-9).code == 0, "nothing is left to do"
+    refused = sweep("launch", "--max-gpu-hours", "-1")
+    assert (refused.code, "'-1' is no number of hours above 0" in refused.err) == (2, True)
+
+
 def test_finished_runs_without_their_stages_stay_done(sweep: Callable, tmp_path: Path) -> None:
     sweep("launch")
     (tmp_path / "artifacts").rename(tmp_path / "gone")
