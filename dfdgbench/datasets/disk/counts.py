@@ -60,7 +60,7 @@ def svhn(path: Path) -> int:
         arrays = {name: (shape, kind) for name, shape, kind in whosmat(path)}
         (shape, kind), (labels, _) = arrays["X"], arrays["y"]
     formats.check_svhn(path, kind, shape, math.prod(labels))
-    return shape[3]
+    return int(shape[3])
 
 
 def usps_h5(path: Path) -> int:
