@@ -22,13 +22,13 @@ options: {network: smallcnn, image_size: 28, weights: none, checkpoint_freq: 20,
 hparams: {batch_size: 8}
 parts: [{title: Debug28, dataset: Debug28, columns: {"0": a, "1": b}}]
 rows:
-  - {label: ERM, algorithm: ERM, options: {steps: 60}}
-  - {label: AvgPred, algorithm: AvgPred, hparams: {teacher.steps: 60, teacher.batch_size: 8}}
-  - {label: BestTeacher, algorithm: BestTeacher, hparams: {teacher.steps: 60, teacher.batch_size: 8}}
+  - {label: ERM, algorithm: ERM, options: {steps: 500}}
+  - {label: AvgPred, algorithm: AvgPred, hparams: {teacher.steps: 400, teacher.batch_size: 8}}
+  - {label: BestTeacher, algorithm: BestTeacher, hparams: {teacher.steps: 400, teacher.batch_size: 8}}
   - label: Soup
     algorithm: Soup
     hparams:
-      teacher.steps: 60
+      teacher.steps: 400
       teacher.batch_size: 8
       inversion.steps: 20
       inversion.images: 16
@@ -37,14 +37,14 @@ rows:
   - label: Multi-DI
     algorithm: Multi-DI
     hparams:
-      teacher.steps: 60
+      teacher.steps: 400
       teacher.batch_size: 8
       inversion.steps: 20
       inversion.images: 16
       inversion.group: 8
       inversion.required_accuracy: 0
       distillation.batch_size: 8
-      distillation.epochs: 4
+      distillation.epochs: 40
 """
 SECONDS = 120
 RUNS = 40
