@@ -7,9 +7,11 @@ import json
 import os
 import subprocess
 import sys
+import tempfile
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -25,6 +27,7 @@ from dfdgbench.datasets.domains import folder_domain
 from dfdgbench.datasets.pacs import PACS
 from dfdgbench.errors import DataError, MissingDataError
 
+NOBODY = 65534
 PNG, JPEG = encoded(picture(7), "PNG"), encoded(picture(7), "JPEG")
 UNDECODABLE = {
     "truncated PNG": ("a.png", PNG[:-40], "cannot be decoded"),
@@ -281,11 +284,25 @@ def test_a_folder_that_may_not_be_listed(
         listed(tmp_path / "closed")
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may list every folder")
-def test_a_closed_folder(tmp_path: Path) -> None:
-    (tmp_path / "closed").mkdir(mode=0o000)
-    with pytest.raises(DataError, match=r"closed may not be listed \(Permission denied\)"):
-        images_below(tmp_path)
+@contextmanager
+def not_as_root() -> Iterator[None]:
+    """Within the body the process has the rights of nobody, if it had root's: root may list every folder."""
+    root = os.geteuid() == 0
+    if root:
+        os.seteuid(NOBODY)
+    try:
+        yield
+    finally:
+        if root:
+            os.seteuid(0)
+
+
+def test_a_closed_folder() -> None:
+    with tempfile.TemporaryDirectory() as folder:  # pytest's own folders are closed to nobody from the top
+        os.chmod(folder, 0o755)
+        (Path(folder) / "closed").mkdir(mode=0o000)
+        with not_as_root(), pytest.raises(DataError, match=r"closed may not be listed \(Permission denied\)"):
+            images_below(folder)
 
 
 def test_what_is_no_folder(tmp_path: Path) -> None:
