@@ -224,3 +224,20 @@ def test_notes_of_odd_files(tmp_path: Path) -> None:
     with open(folder / "results.jsonl", "a") as file:
         file.write("{")
     assert "- a: 1 torn or foreign line left out." in collect(tmp_path)
+
+
+def test_what_a_reader_must_know_of_the_data_is_in_the_label(tmp_path: Path) -> None:
+    options = {"dataset": "MiniDigits", "test_envs": [0], "algorithm": "ERM"}
+    for number, changes in enumerate(({}, {"transductive": True}, {"val_augment": True}, {"data_path": "exact"})):
+        write_ours(
+            tmp_path / "runs" / str(number), RunConfig(**options, **changes), {"env0_in_acc": 0.1, "env1_out_acc": 0.2}
+        )
+    printed = collect(tmp_path)
+    for label in ("ERM [transductive]", "ERM [val_augment]", "ERM [exact data path]"):
+        assert label in printed
+
+
+def test_a_method_alone_is_still_marked_transductive(tmp_path: Path) -> None:
+    config = RunConfig(dataset="MiniDigits", test_envs=[0], algorithm="ERM", transductive=True)
+    write_ours(tmp_path / "run", config, {"env0_in_acc": 0.1, "env1_out_acc": 0.2})
+    assert "ERM [transductive]" in collect(tmp_path)

@@ -64,6 +64,14 @@ def test_average_takes_trials_that_have_every_column(tmp_path: Path) -> None:
     assert found.se == pytest.approx(10.0)
 
 
+def test_a_row_whose_runs_adapted_to_the_test_images_says_so(tmp_path: Path) -> None:
+    rows = [Row(label="Lent", algorithm="DEKAN", options={"transductive": True}), Row(label="Apart", algorithm="DEKAN")]
+    spec = small(rows=rows)
+    for planned in plan(spec, tmp_path):
+        finish(tmp_path, planned, 0.5)
+    assert [row.label for row in build(spec, tmp_path).blocks[0].rows] == ["Lent (transductive)", "Apart"]
+
+
 def test_no_average_where_the_part_has_none(tmp_path: Path) -> None:
     spec = small(parts=[small().parts[0].model_copy(update={"average": None})])
     plan(spec, tmp_path)
