@@ -120,9 +120,15 @@ class Scheduler:
         return [job for job, _, is_in in (line.partition("|") for line in lines) if state in ("", is_in)]
 
     def hurry(self) -> None:
-        """Have requeued jobs not wait for their two minutes, but for what ends of them before they begin again."""
+        """Have requeued jobs not wait for their two minutes, but for what ends of them before they begin again.
+
+        A job whose start the controller had ordered when it was stopped is held until somebody releases it.
+        """
         for job in self.jobs("PENDING"):
-            if "Reason=BeginTime" not in self.call("scontrol", "show", "job", "-o", job):
+            told = self.call("scontrol", "show", "job", "-o", job)
+            if "Reason=launch_failed_requeued_held" in told:
+                self.call("scontrol", "release", job)
+            if "Reason=BeginTime" not in told:
                 continue
             if time.monotonic() - self.requeued.setdefault(job, time.monotonic()) > 3:
                 del self.requeued[job]
@@ -136,7 +142,10 @@ class Scheduler:
             self.hurry()
             return not self.jobs()
 
-        wait_for("empty queue", empty, seconds, 0.3)
+        try:
+            wait_for("empty queue", empty, seconds, 0.3)
+        except pytest.fail.Exception as late:
+            pytest.fail(f"{late}: {self.call('scontrol', 'show', 'job', '-o')}\n{self.logs()}")
 
     def logs(self) -> str:
         """The end of both daemons' logs."""
