@@ -66,6 +66,16 @@ def log10_uniform(low: float, high: float) -> Search:
     return Search(lambda r: float(10 ** r.uniform(low, high)), f"10^U({low:g}, {high:g})")
 
 
+def log10_integer(low: float, high: float) -> Search:
+    """10 to the U(low, high), cut to an integer: the bounds are exponents."""
+    return Search(lambda r: int(10 ** r.uniform(low, high)), f"int(10^U({low:g}, {high:g}))")
+
+
+def uniform_integer(low: float, high: float) -> Search:
+    """U(low, high), cut to an integer."""
+    return Search(lambda r: int(r.uniform(low, high)), f"int(U({low:g}, {high:g}))")
+
+
 def log2_integer(low: float, high: float) -> Search:
     """2 to the U(low, high), cut to an integer: the bounds are exponents."""
     return Search(lambda r: int(2 ** r.uniform(low, high)), f"int(2^U({low:g}, {high:g}))")
@@ -134,6 +144,26 @@ def group(model: type[H], *, searched: bool = True, doc: str = "") -> H:
     befits a stage that belongs to the owner of the data."""
     declared: H = Field(default_factory=model, description=doc, json_schema_extra={"searched": searched})
     return declared
+
+
+@dataclass(frozen=True)
+class PerDataset:
+    """A preset's value that depends on the dataset.
+
+    Attributes:
+        general: for all others.
+        by_dataset: for single datasets, by name.
+    """
+
+    general: Value
+    by_dataset: Mapping[str, Value]
+
+    def of(self, dataset: DatasetFacts) -> Value:
+        """The value for ``dataset``."""
+        return self.by_dataset.get(dataset.name, self.general)
+
+    def __str__(self) -> str:
+        return "; ".join([str(self.general), *(f"{name}: {value}" for name, value in self.by_dataset.items())])
 
 
 class Hparams(BaseModel):
@@ -218,7 +248,8 @@ def resolve(
     """Defaults or draws of ``model`` for ``dataset``, with each of ``layers`` (a preset, then a person's own) on top."""
     values = model.draws(dataset, hparams_seed, trial_seed)
     for layer in layers:
-        values.update(flatten(layer))
+        given = flatten(layer)
+        values.update({name: value.of(dataset) if isinstance(value, PerDataset) else value for name, value in given.items()})
     return model.build(values, owner)
 
 

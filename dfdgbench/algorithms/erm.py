@@ -21,6 +21,29 @@ from dfdgbench.networks.norm import apply_bn_policy
 from dfdgbench.settings import DOMAIN_GENERALISATION
 
 
+class Common(hparams.Hparams):
+    """Hyper-parameters of every method of DomainBed's that trains one network on labelled source images."""
+
+    batch_size: int = hparam(
+        32,
+        search=log2_integer(3, 5.5),
+        small=case(64, log2_integer(3, 9)),
+        by_dataset={"DomainNet": case(32, log2_integer(3, 5))},
+        gt=0,
+        doc="images a step of each source domain",
+    )
+    resnet_dropout: float = hparam(
+        0.0, search=choice(0.0, 0.1, 0.5), ge=0, lt=1, doc="dropout of a convolutional network's features"
+    )
+    vit_dropout: float = hparam(
+        0.0, search=choice(0.0, 0.1, 0.5), ge=0, lt=1, doc="dropout of a transformer's features"
+    )
+    data_augmentation: bool = hparam(True, doc="DomainBed's augmentation, where the dataset has one")
+    class_balanced: bool = hparam(False, doc="draw every class equally often")
+    freeze_bn: bool = hparam(False, doc="keep batch normalisation at its initial statistics")
+    nonlinear_classifier: bool = hparam(False, doc="a classifier of three layers")
+
+
 @register(
     "ERM", setting=DOMAIN_GENERALISATION, paper=Paper("Vapnik 1998; Gulrajani and Lopez-Paz 2021", arxiv="2007.01434")
 )
@@ -31,38 +54,22 @@ class ERM(Stepwise):
     Batch normalisation is live unless ``freeze_bn``, as in DomainBed since July 2024.
     """
 
-    class Hparams(hparams.Hparams):
+    class Hparams(Common):
         lr: float = hparam(
             5e-5, search=log10_uniform(-5, -3.5), small=case(1e-3, log10_uniform(-4.5, -2.5)), gt=0, doc="learning rate"
         )
         weight_decay: float = hparam(0.0, search=log10_uniform(-6, -2), small=case(0.0), ge=0, doc="weight decay")
-        batch_size: int = hparam(
-            32,
-            search=log2_integer(3, 5.5),
-            small=case(64, log2_integer(3, 9)),
-            by_dataset={"DomainNet": case(32, log2_integer(3, 5))},
-            gt=0,
-            doc="images a step of each source domain",
-        )
-        resnet_dropout: float = hparam(
-            0.0, search=choice(0.0, 0.1, 0.5), ge=0, lt=1, doc="dropout of a convolutional network's features"
-        )
-        vit_dropout: float = hparam(
-            0.0, search=choice(0.0, 0.1, 0.5), ge=0, lt=1, doc="dropout of a transformer's features"
-        )
-        data_augmentation: bool = hparam(True, doc="DomainBed's augmentation, where the dataset has one")
-        class_balanced: bool = hparam(False, doc="draw every class equally often")
-        freeze_bn: bool = hparam(False, doc="keep batch normalisation at its initial statistics")
-        nonlinear_classifier: bool = hparam(False, doc="a classifier of three layers")
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         network = build(self.spec, self.seed)
         apply_bn_policy(network, "frozen" if self.hparams.freeze_bn else "live")
         self.network = self.place(network)
-        self.optimizer = torch.optim.Adam(
-            self.network.parameters(), lr=self.hparams.lr, weight_decay=self.hparams.weight_decay
-        )
+        self.optimizer = self.adam()
+
+    def adam(self) -> torch.optim.Adam:
+        """A fresh optimiser of the whole network; some methods take one in the middle of training."""
+        return torch.optim.Adam(self.network.parameters(), lr=self.hparams.lr, weight_decay=self.hparams.weight_decay)
 
     @classmethod
     def network_spec(cls, network: NetworkSpec, hparams: Any) -> NetworkSpec:
@@ -73,10 +80,14 @@ class ERM(Stepwise):
     def update(self, minibatches: Sequence[Minibatch], unlabeled: Sequence[Tensor] | None = None) -> Metrics:
         images, labels = joined(minibatches)
         loss = functional.cross_entropy(self.predict(images), labels)
-        self.optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        self.optimizer.step()
+        self.descend(loss)
         return {"loss": loss.detach()}
+
+    def descend(self, objective: Tensor) -> None:
+        """One step of the optimiser."""
+        self.optimizer.zero_grad(set_to_none=True)
+        objective.backward()
+        self.optimizer.step()
 
     def predict(self, x: Tensor) -> Tensor:
         scores: Tensor = self.network(x)
