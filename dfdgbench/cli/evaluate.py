@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+from dfdgbench.cli.options import add_local
 from dfdgbench.cli.output import say, say_table
 
 EXAMPLES = """\
@@ -30,6 +31,7 @@ def add(commands: Any) -> None:
     )
     parser.add_argument("--data-dir", metavar="DIR", help="default: where it was")
     parser.add_argument("--artifacts", type=Path, metavar="DIR", help="default: where they were")
+    add_local(parser)
     parser.add_argument(
         "--pending", action="store_true", help="fill the records of a run that was trained without data"
     )
@@ -40,7 +42,9 @@ def run(options: argparse.Namespace) -> int:
     """Evaluate."""
     from dfdgbench.api import load
 
-    loaded = load(options.run_folder, data_dir=options.data_dir, artifacts=options.artifacts)
+    loaded = load(
+        options.run_folder, data_dir=options.data_dir, artifacts=options.artifacts, local_dir=options.local_dir
+    )
     if options.pending:
         absent = loaded.evaluate_pending()
         if absent:

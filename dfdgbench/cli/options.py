@@ -8,15 +8,10 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dfdgbench.errors import ConfigError, HparamError
+from dfdgbench.errors import HparamError
 
 if TYPE_CHECKING:
     from dfdgbench.engine.config import Execution
-
-
-def env(text: str) -> int | str:
-    """A domain, by number or name."""
-    return int(text) if text.lstrip("-").isdigit() else text
 
 
 def positive(text: str) -> int:
@@ -29,11 +24,20 @@ def positive(text: str) -> int:
 
 def folder(text: str) -> Path:
     """A folder to write to, which need not be there yet."""
+    if not text:
+        raise argparse.ArgumentTypeError("it is empty; type . for this folder")
     path = Path(text)
     there = next(place for place in (path, *path.absolute().parents) if place.exists())
     if not there.is_dir():
         raise argparse.ArgumentTypeError(f"{there} is a file, not a folder")
     return path
+
+
+class _Size(argparse.Action):
+    """One number as it is, more as a list."""
+
+    def __call__(self, parser: Any, namespace: Any, values: Any, option_string: str | None = None) -> None:
+        setattr(namespace, self.dest, values[0] if len(values) == 1 else values)
 
 
 def add_method(parser: argparse.ArgumentParser) -> None:
@@ -43,7 +47,14 @@ def add_method(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--weights", metavar="W", help="default (pretrained where there are any), none, a tag, or a file"
     )
-    group.add_argument("--image-size", type=int, metavar="PIXELS", help="default: the dataset's")
+    group.add_argument(
+        "--image-size",
+        type=int,
+        nargs="+",
+        action=_Size,
+        metavar="PIXELS",
+        help="side, or height and width of segmentation's images; default: the dataset's",
+    )
     group.add_argument("--preset", metavar="NAME", help="a named set of hyper-parameters of the algorithm")
     group.add_argument("--hparams", metavar="JSON", help="overrides as DomainBed takes them: '{\"lr\": 1e-4}'")
     group.add_argument(
@@ -79,6 +90,7 @@ def add_execution(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--store-dir", type=folder, metavar="DIR", help="where decoded images are kept; default: with the data"
     )
+    add_local(group)
     group.add_argument(
         "--artifacts",
         type=folder,
@@ -91,6 +103,16 @@ def add_execution(parser: argparse.ArgumentParser) -> None:
     )
     group.add_argument("--skip-model-save", action="store_true", help="leave no model.safetensors")
     group.add_argument("--save-model-every-checkpoint", action="store_true", help="keep the weights of every record")
+
+
+def add_local(group: Any) -> None:
+    """``--local-dir``, of commands that read stores."""
+    group.add_argument(
+        "--local-dir",
+        metavar="DIR",
+        help="copy decoded images once to a disk of the machine that reads them, and read them there; variables in single "
+        "quotes ('$TMPDIR') are replaced there",
+    )
 
 
 METHOD = (
@@ -145,22 +167,16 @@ def _value(text: str) -> Any:
 
 def execution(options: argparse.Namespace) -> Execution:
     """How runs are executed."""
-    from pydantic import ValidationError
-
     from dfdgbench.engine.config import Execution
 
-    try:
-        return Execution(
-            device=options.device,
-            threads=options.threads,
-            workers=options.workers,
-            store_dir=options.store_dir,
-            artifacts=options.artifacts,
-            checkpoint_every=options.checkpoint_every,
-            skip_model_save=options.skip_model_save,
-            save_model_every_checkpoint=options.save_model_every_checkpoint,
-        )
-    except ValidationError as error:
-        raise ConfigError(
-            "\n".join(f"--{e['loc'][0]}: {e['msg']} (given: {e['input']!r})." for e in error.errors())
-        ) from error
+    return Execution.make(
+        device=options.device,
+        threads=options.threads,
+        workers=options.workers,
+        store_dir=options.store_dir,
+        local_dir=options.local_dir,
+        artifacts=options.artifacts,
+        checkpoint_every=options.checkpoint_every,
+        skip_model_save=options.skip_model_save,
+        save_model_every_checkpoint=options.save_model_every_checkpoint,
+    )

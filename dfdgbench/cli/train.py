@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from dfdgbench.cli.options import add_execution, add_method, env, execution, folder, method_options, overrides
+from dfdgbench.cli.options import add_execution, add_method, execution, folder, method_options, overrides
 from dfdgbench.cli.output import say
+from dfdgbench.datasets.typed import Typed, typed
+
+if TYPE_CHECKING:
+    from dfdgbench.datasets.metadata import Metadata
 
 EXAMPLES = """\
 examples:
@@ -35,9 +39,9 @@ def add(commands: Any) -> None:
     group.add_argument("--dataset", default="MiniDigits", metavar="NAME", help="see `dfdgbench list datasets`")
     group.add_argument("--data-dir", metavar="DIR", help="the folder that holds the dataset's folder")
     group.add_argument(
-        "--test-envs", type=env, nargs="+", default=[0], metavar="ENV", help="held-out domains, by number or name"
+        "--test-envs", type=typed, nargs="+", default=[0], metavar="ENV", help="held-out domains, by number or name"
     )
-    group.add_argument("--train-envs", type=env, nargs="+", metavar="ENV", help="source domains; default: all others")
+    group.add_argument("--train-envs", type=typed, nargs="+", metavar="ENV", help="source domains; default: all others")
     group.add_argument("--protocol", metavar="NAME", help="how domains are split; default: the dataset's own")
     group.add_argument(
         "--holdout-fraction", type=float, default=0.2, metavar="F", help="share of each domain's out split"
@@ -87,16 +91,25 @@ PROBLEM = (
 )
 
 
+def _resolved(metadata: Metadata, env: int | str) -> int | str:
+    """Digits, which may be a number or a name, as a number; the rest as it was typed, which a run's name is made of."""
+    return metadata.index(env) if isinstance(env, Typed) else env
+
+
 def run(options: argparse.Namespace) -> int:
     """Train."""
     from dfdgbench.engine.config import RunConfig
-    from dfdgbench.planning import plan
+    from dfdgbench.planning import open_dataset, plan
     from dfdgbench.results.sheet import write_sheet
 
     given = (
         {name: getattr(options, name) for name in PROBLEM} | method_options(options) | {"hparams": overrides(options)}
     )
     config = RunConfig.make(**given)
+    metadata = open_dataset(config.dataset, config.data_dir).metadata
+    envs = {name: getattr(options, name) for name in ("test_envs", "train_envs")}
+    resolved = {name: [_resolved(metadata, env) for env in given] for name, given in envs.items() if given is not None}
+    config = config.model_copy(update=resolved)
     planned = plan(config, execution(options))
     folder = planned.execute(options.output_dir or Path("runs") / planned.config.run_id)
     say(

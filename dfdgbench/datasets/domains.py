@@ -10,7 +10,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from functools import cached_property, partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -126,7 +126,12 @@ class MaskedDomain(FolderDomain):
         masks: paths below ``root``, one an image; "" where an image has no mask (unlabelled target images).
         read_mask: from a mask's path to class indices uint8 [H, W], 255 for pixels of no class. A mask's size may differ
             from its image's.
+
+    Class attributes:
+        in_memory: whether images and masks are made on demand, from no file, so that no store is worth its room.
     """
+
+    in_memory: ClassVar[bool] = False
 
     def __init__(
         self,

@@ -7,6 +7,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
+from dfdgbench.datasets.typed import NAME, NUMBER, Typed
 from dfdgbench.errors import ConfigError, listing
 
 Colour = tuple[int, int, int]
@@ -120,14 +121,29 @@ class Metadata(BaseModel):
         return self.image_size, self.image_width or self.image_size
 
     def index(self, domain: int | str) -> int:
-        """The index of a domain given by index, name or DomainBed's short label."""
+        """The index of a domain given by index, name or DomainBed's short label; digits from the command line that are
+        one domain's index and another's name are a ``ConfigError``."""
+        if isinstance(domain, Typed):
+            return self._index_typed(domain)
         for names in (self.domains, self.labels):
             if isinstance(domain, str) and domain in names:
                 return names.index(domain)
-        number = int(domain) if isinstance(domain, int) or domain.isdigit() else -1
+        number = int(domain) if isinstance(domain, int) or domain.isdecimal() else -1
         if not 0 <= number < len(self.domains):
             raise ConfigError(f"{self.name} has no domain '{domain}'. Its domains: {self.numbered()}.")
         return number
+
+    def _index_typed(self, typed: Typed) -> int:
+        called = next((names.index(typed.text) for names in (self.domains, self.labels) if typed.text in names), None)
+        if called is None:
+            return self.index(int(typed))
+        if 0 <= typed < len(self.domains) and called != typed:
+            raise ConfigError(
+                f"'{typed.text}' is two domains of {self.name}: number {typed} is the domain '{self.domains[typed]}', and the "
+                f"domain number {called} is called '{self.domains[called]}'. Type {NUMBER}{int(typed)} for "
+                f"'{self.domains[typed]}', or {NAME}{typed.text} for the domain called so. Its domains: {self.numbered()}."
+            )
+        return called
 
     def numbered(self) -> str:
         """``0 art_painting, 1 cartoon, ...``"""

@@ -153,9 +153,56 @@ class AdaptationProtocol(Protocol):
         return (self.test,) if held_out else (self.validation,)
 
 
+class PostHocProtocol(Protocol):
+    """What post-hoc adaptation is tested with: the owner's images (A), a small target set (B) and unseen images of its domain (C).
+
+    Of a domain, 80 % of the train part is ``in`` and the rest ``out``; of a held-out one, that rest is the target set ``uda``, and
+    ``test`` are 1,024 images of the test part. A domain that was not published in two parts that share no image is cut into 40 %
+    ``in``, 30 % ``uda`` and 30 % ``test`` where it is held out. So a domain can be its own target: models that were trained on its
+    ``in`` have seen none of the others. ``whole`` is ``in`` and the rest of the train part together, which mimics a leak.
+
+    What belongs to the owner does not depend on the trial: its models serve all trials. The trial chooses which images of
+    ``uda`` come first, and those of ``test``.
+    """
+
+    name, train, validation, test = "post-hoc", "in", "out", "test"
+    unseen: ClassVar[int] = 1024
+
+    def split(self, domain: Domain, index: int, held_out: bool, options: SplitOptions) -> Mapping[str, Keys]:
+        fixed = seed_hash(self.name, index)
+        train, rest, test = self._cut(domain, fixed, held_out, options.holdout_fraction)
+        splits = {"in": train, "out": rest, "whole": np.concatenate([train, rest])}
+        if held_out:
+            for name, part in (("uda", rest), ("test", test)):
+                splits[name] = part[shuffled(len(part), seed_hash(options.trial_seed, index, name))]
+            splits["test"] = splits["test"][: self.unseen]
+        return {name: chosen for name, chosen in splits.items() if len(chosen)}
+
+    def _cut(self, domain: Domain, seed: int, held_out: bool, holdout: float) -> tuple[Keys, Keys, Keys]:
+        parts = domain.parts
+        published = {"train", "test"} <= set(parts) and not np.intersect1d(parts["train"], parts["test"]).size
+        if published or not held_out:
+            whole = parts["train"] if published else np.arange(len(domain), dtype=np.int64)
+            keys = whole[shuffled(len(whole), seed)]
+            cut = len(keys) - int(len(keys) * holdout)
+            return keys[:cut], keys[cut:], parts["test"] if published else keys[:0]
+        keys = shuffled(len(domain), seed)
+        first, second = int(0.4 * len(keys)), int(0.7 * len(keys))
+        return keys[:first], keys[first:second], keys[second:]
+
+    def names(self, held_out: bool, options: SplitOptions) -> tuple[str, ...]:
+        return (self.test,) if held_out else (self.validation,) if options.holdout_fraction else (self.train,)
+
+
 PROTOCOLS: dict[str, Protocol] = {
     protocol.name: protocol
-    for protocol in (DomainBedProtocol(), OfficialProtocol(), AuthorsProtocol(), AdaptationProtocol())
+    for protocol in (
+        DomainBedProtocol(),
+        OfficialProtocol(),
+        AuthorsProtocol(),
+        AdaptationProtocol(),
+        PostHocProtocol(),
+    )
 }
 
 

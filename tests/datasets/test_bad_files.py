@@ -260,6 +260,18 @@ def test_links_that_lead_nowhere_are_told_together(tmp_path: Path) -> None:
     assert (kinds["whole.png"], kinds["0.png"], kinds["notes.txt"]) == (Kind.IMAGE, Kind.BROKEN, Kind.OTHER)
 
 
+def test_a_named_pipe_called_like_an_image_is_never_opened(tmp_path: Path) -> None:
+    write(tmp_path, "whole.png", PNG)
+    os.mkfifo(tmp_path / "pipe.jpg")
+    (tmp_path / "linked.png").symlink_to("pipe.jpg")
+    os.mkfifo(tmp_path / "notes.txt")
+    assert images_below(tmp_path) == ["whole.png"]
+    no_files = [path for path, kind in files_below(tmp_path) if kind is Kind.NO_FILE]
+    assert no_files == ["linked.png", "notes.txt", "pipe.jpg"]
+    with pytest.raises(DataError, match=r"^The image .*pipe.jpg cannot be decoded \(it is no file\)"):
+        read_rgb(tmp_path / "pipe.jpg")  # as a published list may name it
+
+
 def test_a_linked_image_is_an_image(tmp_path: Path) -> None:
     write(tmp_path, "content", PNG)
     (tmp_path / "a.png").symlink_to("content")

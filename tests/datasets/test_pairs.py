@@ -58,13 +58,13 @@ def labelled(scenes: MaskedDomain) -> Split:
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_pixels_keep_their_classes_mirrored_or_not(scenes: MaskedDomain, tmp_path: Path, kind: str) -> None:
-    images, masks = PairFeed(labelled(scenes), 40, 0, reader(scenes, kind, tmp_path)).batch(0)
+    images, masks = PairFeed([labelled(scenes)], 40, 0, [reader(scenes, kind, tmp_path)]).batch(0)
     assert (images.shape, images.dtype) == ((40, 3, *SHAPE), torch.float32)
     assert (masks.shape, masks.dtype) == ((40, *SHAPE), torch.int64)
     # Blocks of 8 pixels shrink to 4: in a block's middle the colour is that of the class, wherever it was moved.
     inner = (..., slice(1, None, 4), slice(1, None, 4))
     assert (images[:, 0][inner] * 255 - 50 * masks[inner]).abs().max() < 12
-    plainly = PairFeed(labelled(scenes), 40, 0, reader(scenes, kind, tmp_path), hflip=False).batch(0)
+    plainly = PairFeed([labelled(scenes)], 40, 0, [reader(scenes, kind, tmp_path)], hflip=False).batch(0)
     mirrored = [not torch.equal(one, other) for one, other in zip(masks, plainly[1], strict=True)]
     assert 8 < sum(mirrored) < 32
     for one, other, flipped in zip(images, plainly[0], mirrored, strict=True):
@@ -72,13 +72,13 @@ def test_pixels_keep_their_classes_mirrored_or_not(scenes: MaskedDomain, tmp_pat
 
 
 def test_both_paths_give_the_same_bits(scenes: MaskedDomain, tmp_path: Path) -> None:
-    fast, exact = (PairFeed(labelled(scenes), 4, 3, reader(scenes, kind, tmp_path)) for kind in KINDS)
+    fast, exact = (PairFeed([labelled(scenes)], 4, 3, [reader(scenes, kind, tmp_path)]) for kind in KINDS)
     assert all(same(fast.batch(k), exact.batch(k)) for k in range(3))
 
 
 def test_a_batch_depends_on_seed_and_number_alone(scenes: MaskedDomain, tmp_path: Path) -> None:
     def feed(seed: int) -> PairFeed:
-        return PairFeed(labelled(scenes), 4, seed, reader(scenes, "fast", tmp_path))
+        return PairFeed([labelled(scenes)], 4, seed, [reader(scenes, "fast", tmp_path)])
 
     expected = [feed(1).batch(k) for k in range(4)]
     torch.manual_seed(5)
@@ -93,9 +93,9 @@ def test_unlabelled_images_come_without_masks(scenes: MaskedDomain, tmp_path: Pa
     reader(scenes, kind, tmp_path).start(np.array([0]))()
     blank = unlabelled(scenes)
     assert isinstance(blank, MaskedDomain)
-    images, masks = PairFeed(labelled(scenes), 3, 0, reader(blank, kind, tmp_path)).batch(0)
+    images, masks = PairFeed([labelled(scenes)], 3, 0, [reader(blank, kind, tmp_path)]).batch(0)
     assert (masks == 255).all()
-    wanted = PairFeed(labelled(scenes), 3, 0, reader(scenes, kind, tmp_path)).batch(0)[0]
+    wanted = PairFeed([labelled(scenes)], 3, 0, [reader(scenes, kind, tmp_path)]).batch(0)[0]
     assert torch.equal(images, wanted)
     stores = list((tmp_path / "stores").glob("*photo*/store.json"))
     assert len(stores) == (kind == "fast"), "decoded once, whoever may see the masks"
@@ -107,9 +107,9 @@ def test_unlabelled_images_come_without_masks(scenes: MaskedDomain, tmp_path: Pa
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_split_without_masks_is_shown_none(scenes: MaskedDomain, tmp_path: Path, kind: str) -> None:
     blank, sighted = Split(unlabelled(scenes), np.arange(1, 6)), reader(scenes, kind, tmp_path)
-    shown = [PairFeed(blank, 3, 0, sighted).batch(0), *pair_batches(blank, sighted, 2)]
+    shown = [PairFeed([blank], 3, 0, [sighted]).batch(0), *pair_batches(blank, sighted, 2)]
     assert all((masks == 255).all() for _, masks in shown)
-    assert torch.equal(shown[0][0], PairFeed(labelled(scenes), 3, 0, sighted).batch(0)[0])
+    assert torch.equal(shown[0][0], PairFeed([labelled(scenes)], 3, 0, [sighted]).batch(0)[0])
 
 
 def test_masks_are_stored_where_there_are_any(scenes: MaskedDomain) -> None:
@@ -140,8 +140,8 @@ def test_evaluation_sees_every_pair_once_in_order(scenes: MaskedDomain, tmp_path
 
 def test_wrong_options(scenes: MaskedDomain, tmp_path: Path) -> None:
     with pytest.raises(DataError, match="'scenes' is empty"):
-        PairFeed(Split(scenes, np.array([], np.int64)), 2, 0, reader(scenes, "fast", tmp_path))
+        PairFeed([Split(scenes, np.array([], np.int64))], 2, 0, [reader(scenes, "fast", tmp_path)])
     with pytest.raises(ConfigError, match="batch_size is 0"):
-        PairFeed(labelled(scenes), 0, 0, reader(scenes, "fast", tmp_path))
+        PairFeed([labelled(scenes)], 0, 0, [reader(scenes, "fast", tmp_path)])
     with pytest.raises(DataError, match="has no mask: it is unlabelled"):
         scenes.mask(0)

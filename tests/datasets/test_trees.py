@@ -114,7 +114,7 @@ def test_it_feeds_a_network(dataset: Dataset, tmp_path: Path) -> None:
     metadata, domain, path = dataset.metadata, dataset.domain(0), DataPath("fast", (tmp_path / "stores",))
     if isinstance(domain, MaskedDomain):
         labelled = Split(domain, np.array([key for key in range(len(domain)) if domain.masks[key]]))
-        images, masks = PairFeed(labelled, 2, 0, PairReader(domain, metadata.shape, path)).batch(0)
+        images, masks = PairFeed([labelled], 2, 0, [PairReader(domain, metadata.shape, path)]).batch(0)
         assert images.shape == (2, 3, *metadata.shape)
         assert masks.shape == (2, *metadata.shape)
         return

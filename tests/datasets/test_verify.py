@@ -224,6 +224,12 @@ def test_files_that_are_not_read_are_told(tree: Path) -> None:
     assert "photo/cat/Thumbs.db" in text
 
 
+def test_what_is_no_file_is_told_and_not_opened(tree: Path) -> None:
+    os.mkfifo(tree / "photo" / "cat" / "pipe.jpg")
+    text = said(check(tree))
+    assert "Named pipes, sockets or devices, which are no files: 1, not read (photo/cat/pipe.jpg)" in text
+
+
 def test_images_outside_class_folders_are_told(small_pacs: Make) -> None:
     dataset = small_pacs()
     picture(9).save(dataset.root() / "PACS" / "photo" / "loose.png")

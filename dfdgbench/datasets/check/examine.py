@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from PIL.ImageFile import ImageFile
 
-from dfdgbench.datasets.disk.decode import as_rgb, decoding
+from dfdgbench.datasets.disk.decode import as_rgb, decoding, regular
 from dfdgbench.errors import DataError
 
 ORIENTATION = 0x0112
@@ -65,7 +65,7 @@ def _image(path: str) -> Examined:
     digest = b""
     try:
         with _quiet(), decoding(path):
-            with open(path, "rb") as file:
+            with open(regular(path), "rb") as file:
                 content = file.read()
             digest = hashlib.sha256(content).digest()
             with Image.open(io.BytesIO(content)) as opened:

@@ -41,22 +41,23 @@ _MEANINGS = {
 
 @dataclass(frozen=True)
 class Rest:
-    """What lies in a domain's folder and is none of its images: image files, and others, as ``domain/path``."""
+    """What lies in a domain's folder and is none of its images: image files, others, and no files, as ``domain/path``."""
 
     root: Path
     images: tuple[str, ...]
     others: tuple[str, ...]
+    no_files: tuple[str, ...] = ()
 
 
 def rest_of(domain: FolderDomain) -> Rest:
     """What else lies in the folder of ``domain``."""
-    known, images, others = set(domain.files), [], []
+    known = set(domain.files)
+    found: dict[Kind, list[str]] = {kind: [] for kind in Kind}
     for path, kind in files_below(domain.root):
-        if kind is Kind.OTHER:
-            others.append(f"{domain.name}/{path}")
-        elif path not in known:
-            images.append(f"{domain.name}/{path}")
-    return Rest(domain.root, tuple(images), tuple(others))
+        if kind in (Kind.OTHER, Kind.NO_FILE) or path not in known:
+            found[kind].append(f"{domain.name}/{path}")
+    images = sorted(found[Kind.IMAGE] + found[Kind.BROKEN])
+    return Rest(domain.root, tuple(images), tuple(found[Kind.OTHER]), tuple(found[Kind.NO_FILE]))
 
 
 def findings(
@@ -163,6 +164,13 @@ def _unread(rests: Sequence[Rest], images: bool) -> Iterator[Finding]:
             False,
             f"Images in no class folder: {len(loose):,}, not read ({listing(loose, 3)}). Move them into their classes' folders, or "
             "away.",
+        )
+    no_files = [path for rest in own for path in rest.no_files]
+    if no_files:
+        yield Finding(
+            False,
+            f"Named pipes, sockets or devices, which are no files: {len(no_files):,}, not read ({listing(no_files, 3)}). "
+            "Remove them.",
         )
     if others:
         endings = Counter(os.path.splitext(path)[1].lower() or "no ending" for path in others)

@@ -8,6 +8,7 @@ by itself. Images of 16 bits are scaled to 8, where PIL would clip them to white
 from __future__ import annotations
 
 import os
+import stat
 import struct
 import zlib
 from collections.abc import Iterator
@@ -54,8 +55,16 @@ def decoding(path: str | os.PathLike[str]) -> Iterator[None]:
 
 def read_rgb(path: str | os.PathLike[str]) -> Image.Image:
     """The image in ``path`` as RGB. Raises ``DataError``."""
-    with decoding(path), Image.open(path) as opened:
+    with decoding(path), Image.open(regular(path)) as opened:
         return as_rgb(opened)
+
+
+def regular(path: str | os.PathLike[str]) -> str | os.PathLike[str]:
+    """``path``, unless it is a named pipe, which to open would wait for ever, or the like: that is a ``ValueError``."""
+    mode = os.stat(path).st_mode
+    if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):  # of a folder, open tells by itself
+        raise ValueError("it is no file")
+    return path
 
 
 def as_rgb(image: Image.Image) -> Image.Image:
@@ -79,9 +88,9 @@ def _gone(path: str | os.PathLike[str]) -> str:
 def _reason(path: str | os.PathLike[str], error: Exception) -> str:
     """What is the matter with a file, where its first bytes say so better than the decoder."""
     try:
-        with open(path, "rb") as file:
+        with open(regular(path), "rb") as file:
             first = file.read(64)
-    except OSError:
+    except (OSError, ValueError):
         return str(error) or type(error).__name__
     if not first:
         return "the file is empty"

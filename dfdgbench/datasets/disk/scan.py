@@ -16,18 +16,20 @@ IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".t
 
 
 class Kind(Enum):
-    """What a file is by its name: an image, a link called like an image that leads nowhere, or anything else."""
+    """What a file is by its name: an image, a link called like an image that leads nowhere, or anything else; and what is no
+    file at all (a named pipe, a socket, a device), which to open may take for ever."""
 
     IMAGE = "image"
     BROKEN = "broken link"
     OTHER = "other"
+    NO_FILE = "no file"
 
 
 def images_below(folder: str | Path) -> list[str]:
     """Paths, relative to ``folder`` and with ``/`` between, of all image files below it, in the order of their paths.
 
-    Links are followed, as torchvision's ``ImageFolder`` does. One that leads nowhere, one that leads back to a folder
-    above it, and a folder that cannot be listed are each a ``DataError``.
+    Links are followed, as torchvision's ``ImageFolder`` does; what is no file is left out. A link that leads nowhere, one that
+    leads back to a folder above it, and a folder that cannot be listed are each a ``DataError``.
     """
     found: dict[Kind, list[str]] = {kind: [] for kind in Kind}
     for path, kind in files_below(folder):
@@ -65,12 +67,17 @@ def _walk(folder: str, prefix: str, above: tuple[tuple[int, int], ...]) -> Itera
         # Answered by the listing itself, without a look at the file, for all but links.
         if not entry.is_file(follow_symlinks=False) and _is_folder(entry):
             yield from _walk(entry.path, f"{prefix}{entry.name}/", (*above, here))
-        elif os.path.splitext(entry.name)[1].lower() not in IMAGE_SUFFIXES:
-            yield prefix + entry.name, Kind.OTHER
-        elif entry.is_symlink() and not os.path.exists(entry.path):
-            yield prefix + entry.name, Kind.BROKEN
         else:
-            yield prefix + entry.name, Kind.IMAGE
+            yield prefix + entry.name, _kind(entry)
+
+
+def _kind(entry: os.DirEntry[str]) -> Kind:
+    is_file = entry.is_file()  # answered by the listing itself, but for links
+    if not is_file and os.path.exists(entry.path):
+        return Kind.NO_FILE
+    if os.path.splitext(entry.name)[1].lower() not in IMAGE_SUFFIXES:
+        return Kind.OTHER
+    return Kind.IMAGE if is_file else Kind.BROKEN
 
 
 @contextmanager

@@ -33,6 +33,7 @@ class BatchAugment:
         grayscale: probability that the colours are dropped.
         shuffled: whether the colour steps come in a random order, as in torchvision; else brightness, contrast,
             saturation, hue.
+        squashed: whether images are squashed to squares before they are cropped; for crops of ratio 1 alone.
     """
 
     crop_scale: Range = (0.7, 1.0)
@@ -42,6 +43,7 @@ class BatchAugment:
     hue: float = 0.0
     grayscale: float = 0.1
     shuffled: bool = False
+    squashed: bool = False
 
     def __post_init__(self) -> None:
         (small, large), (narrow, broad) = self.crop_scale, self.ratio
@@ -50,6 +52,8 @@ class BatchAugment:
         require(0 <= self.jitter <= 1, "jitter", self.jitter, "0 to 1", 0.3)
         require(0 <= self.hue <= 0.5, "hue", self.hue, "0 to 0.5", 0.3)
         require(0 <= self.grayscale <= 1, "grayscale", self.grayscale, "0 to 1", 0.1)
+        square = not self.squashed or self.ratio == (1, 1)
+        require(square, "ratio", self.ratio, "(1, 1) where images are squashed", (1.0, 1.0))
 
     def draw(self, count: int, generator: Generator) -> Drawing:
         """What is done to each of ``count`` images.
@@ -69,6 +73,7 @@ class BatchAugment:
             aspect=aspect,
             place=place,
             ratio=self.ratio,
+            squashed=self.squashed,
             flip=(flip & self.hflip).numpy(),
             order=order.numpy(),
             factors=factors.numpy(),

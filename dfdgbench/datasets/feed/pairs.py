@@ -8,7 +8,7 @@ and ``k``.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import cached_property
 
 import numpy as np
@@ -21,7 +21,7 @@ from dfdgbench.datasets.feed.images import to_float
 from dfdgbench.datasets.feed.pixels import Pixels
 from dfdgbench.datasets.feed.readers import DataPath
 from dfdgbench.datasets.feed.split import Split
-from dfdgbench.datasets.feed.store import Shape, Store, items, open_store
+from dfdgbench.datasets.feed.store import Shape, Store, items
 from dfdgbench.datasets.feed.training import Batch, ahead
 from dfdgbench.errors import ConfigError, DataError
 from dfdgbench.seeds import generator
@@ -56,6 +56,8 @@ class PairReader:
     def _pixels(self, keys: Keys, shape: Shape) -> Callable[[], Pixels]:
         if shape is self.mask and not any(self.domain.masks[key] for key in keys.tolist()):
             return lambda: np.full((len(keys), *shape.item), 255, np.uint8)
+        if self.domain.in_memory:
+            return lambda: items(self.domain.part(keys), shape)[0]
         if self.path.kind == "fast":
             store = self._photos if shape is self.photo else self._masks
             return lambda: store.pixels[keys]
@@ -77,8 +79,7 @@ class PairReader:
         return self._open(self.mask)
 
     def _open(self, shape: Shape) -> Store:
-        path = self.path
-        return open_store(self.domain, shape, path.stores, jobs=path.jobs, progress=path.progress)
+        return self.path.open(self.domain, shape)
 
     def seeing(self, split: Split) -> PairReader:
         """This reader for the images of ``split``: whoever was handed them without masks is shown none."""
@@ -89,23 +90,29 @@ class PairReader:
 
 
 class PairFeed:
-    """Endless training batches of images with masks, drawn with replacement.
+    """Endless training batches of images with masks, drawn with replacement from one split or from several together.
 
     Args:
+        splits: of several, a batch holds the first one's images first.
         seed: of this feed alone.
+        readers: one for each of the splits.
         hflip: whether images are mirrored, with probability 1/2, and their masks with them.
 
     Raises:
-        DataError: the split is empty.
+        DataError: a split is empty.
     """
 
-    def __init__(self, split: Split, batch_size: int, seed: int, reader: PairReader, hflip: bool = True) -> None:
-        if len(split) == 0:
-            raise DataError(f"The training split of domain '{split.domain.name}' is empty.")
+    def __init__(
+        self, splits: Sequence[Split], batch_size: int, seed: int, readers: Sequence[PairReader], hflip: bool = True
+    ) -> None:
+        for split in splits:
+            if len(split) == 0:
+                raise DataError(f"The training split of domain '{split.domain.name}' is empty.")
         if batch_size < 1:
             raise ConfigError(f"batch_size is {batch_size}; a batch needs at least 1 image.")
-        self.split, self.batch_size, self.seed, self.hflip = split, batch_size, seed, hflip
-        self.reader = reader.seeing(split)
+        self.splits, self.batch_size, self.seed, self.hflip = list(splits), batch_size, seed, hflip
+        self.readers = [reader.seeing(split) for split, reader in zip(splits, readers, strict=True)]
+        self.ends = np.cumsum([len(split) for split in splits])
 
     def batch(self, k: int) -> Batch:
         """Batch ``k``: images float32 [B, 3, H, W] in [0, 1] and masks int64 [B, H, W]."""
@@ -113,13 +120,28 @@ class PairFeed:
 
     def prefetch(self, start: int = 0) -> Iterator[Batch]:
         """Batches ``start``, ``start + 1``, ... without end."""
-        return ahead((self._started(k) for k in itertools.count(start)), self.reader.ahead)
+        return ahead((self._started(k) for k in itertools.count(start)), PairReader.ahead)
 
     def _started(self, k: int) -> Callable[[], Batch]:
         random = generator("batch", self.seed, k)
-        positions = torch.randint(len(self.split), (self.batch_size,), generator=random)
+        positions = torch.randint(int(self.ends[-1]), (self.batch_size,), generator=random).numpy()
         mirrored = (torch.rand((self.batch_size,), generator=random) < 0.5).numpy() if self.hflip else None
-        return self.reader.start(self.split.keys[positions.numpy()], mirrored)
+        owners = np.searchsorted(self.ends, positions, side="right")
+        waiting = []
+        for owner in np.unique(owners).tolist():
+            own = owners == owner
+            split, first = self.splits[owner], self.ends[owner] - len(self.splits[owner])
+            waiting.append(
+                self.readers[owner].start(
+                    split.keys[positions[own] - first], None if mirrored is None else mirrored[own]
+                )
+            )
+
+        def wait() -> Batch:
+            images, masks = zip(*(each() for each in waiting), strict=True)
+            return torch.cat(images), torch.cat(masks)
+
+        return wait if len(waiting) > 1 else waiting[0]
 
 
 def pair_batches(split: Split, reader: PairReader, batch_size: int) -> Iterator[Batch]:

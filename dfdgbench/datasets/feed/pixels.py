@@ -35,6 +35,7 @@ class Drawing:
         factors: [3, B], of brightness, contrast and saturation.
         turn: [B], of the hue, as a fraction of the full circle.
         grey: bool [B], whether the colours are dropped.
+        squashed: whether the crop is a square's, into which the image was squashed.
     """
 
     area: Floats
@@ -46,6 +47,7 @@ class Drawing:
     factors: NDArray[np.float32]
     turn: NDArray[np.float32]
     grey: NDArray[np.bool_]
+    squashed: bool = False
 
     def __len__(self) -> int:
         return len(self.flip)
@@ -58,13 +60,17 @@ class Drawing:
             if field.name in last
             else getattr(self, field.name)[start:stop]
             for field in fields(self)
-            if field.name != "ratio"
+            if field.name not in ("ratio", "squashed")
         }
         return replace(self, **cut)
 
     def boxes(self, heights: Ints | int, widths: Ints | int) -> Ints:
         """Top, left, height and width of the crops in pixels of images of these sizes, int64 [B, 4]."""
-        return crop_boxes(self.area, self.aspect, self.place, self.ratio, heights, widths)
+        aspect = self.aspect
+        if self.squashed:
+            stretched = np.asarray(widths, dtype=np.float64) / np.asarray(heights, dtype=np.float64)
+            aspect = aspect * stretched.reshape(-1, 1)
+        return crop_boxes(self.area, aspect, self.place, self.ratio, heights, widths)
 
 
 def plain(image: Image.Image, height: int, width: int) -> Pixels:

@@ -25,6 +25,7 @@ from dfdgbench.datasets.domains import ArrayDomain, Domain, FolderDomain, Keys
 from dfdgbench.datasets.feed import pool
 from dfdgbench.datasets.feed.augment import apply
 from dfdgbench.datasets.feed.images import SHARED_CACHE, ImageCache, to_float
+from dfdgbench.datasets.feed.local import Local
 from dfdgbench.datasets.feed.pixels import Drawing, Pixels, exact, fast, plain
 from dfdgbench.datasets.feed.shapes import train_side
 from dfdgbench.datasets.feed.store import Progress, Shape, Store, open_store
@@ -46,6 +47,9 @@ class DataPath:
         jobs: processes that decode a store.
         threads: threads that make batches on the fast path.
         device: where batches are wanted; on a GPU stored images are augmented there.
+        progress: called with the images decoded into a store and their number.
+        local: where copies of stores are read, on this machine's own disk; None: stores are read where they lie.
+        dataset: what the stores are built for, for listings.
     """
 
     kind: Literal["fast", "exact"] = "fast"
@@ -55,6 +59,20 @@ class DataPath:
     threads: int = 1
     device: torch.device = CPU
     progress: Progress | None = None
+    local: Local | None = None
+    dataset: str = ""
+
+    def open(self, domain: FolderDomain, shape: Shape) -> Store:
+        """The store of ``domain``; errors as of :func:`dfdgbench.datasets.feed.store.open_store`."""
+        return open_store(
+            domain,
+            shape,
+            self.stores,
+            dataset=self.dataset,
+            jobs=self.jobs,
+            progress=self.progress,
+            local=self.local,
+        )
 
 
 def make_reader(domain: Domain, size: int, path: DataPath, native: int | None = None) -> Reader:
@@ -195,8 +213,7 @@ class StoreReader(Reader):
         return self._open(self.size)
 
     def _open(self, side: int) -> Store:
-        path = self.path
-        return open_store(self.files, Shape(side, side), path.stores, jobs=path.jobs, progress=path.progress)
+        return self.path.open(self.files, Shape(side, side))
 
     def start(self, keys: Keys, drawn: Drawing | None) -> Waiting:
         threads = _threads(self.path.threads)

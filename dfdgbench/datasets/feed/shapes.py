@@ -36,6 +36,13 @@ def shapes_of(domain: FolderDomain, metadata: Metadata, size: int | None = None)
     return [Shape(side, side) for side in sides]
 
 
+def dataset_label(dataset: Dataset) -> str:
+    """What a store remembers it was built for: the dataset's name, of a person's own tree ``folder:PATH``."""
+    if dataset.home is None or dataset.metadata.needs_data_dir:
+        return dataset.metadata.name
+    return f"folder:{dataset.home}"
+
+
 def store_folders(dataset: Dataset, given: Path | None = None) -> tuple[Path, ...]:
     """Where stores are kept: in ``given``, else with the data, else in the user's cache folder if that cannot be written."""
     if given is not None:

@@ -2,7 +2,7 @@
 
 A store is a folder ``NAME-HASH`` with ``pixels`` (uint8 [N, H, W, C]), ``sizes`` (int32 [N, 2], heights and widths of the files
 as they are) and, once it is whole, ``store.json``. While it is built, ``progress`` has a byte for every chunk that is written, so
-that a killed build goes on from there. Nothing here imports torch.
+that a killed build goes on from there. ``readers`` has a mark of every process that reads it. Nothing here imports torch.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import hashlib
 import json
 import logging
 import os
-import shutil
+import weakref
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future
 from dataclasses import asdict, dataclass
@@ -27,6 +27,8 @@ from PIL import Image
 
 from dfdgbench.datasets.domains import FolderDomain, Mask, MaskedDomain
 from dfdgbench.datasets.feed import pool
+from dfdgbench.datasets.feed.local import Local, local_copy
+from dfdgbench.datasets.feed.marks import Mark
 from dfdgbench.datasets.feed.pixels import Pixels, plain
 from dfdgbench.datasets.feed.split import fingerprint_of
 from dfdgbench.datasets.get.room import size
@@ -89,55 +91,82 @@ class Store:
 
 
 def open_store(
-    domain: FolderDomain, shape: Shape, folders: Sequence[Path], *, jobs: int = 1, progress: Progress | None = None
+    domain: FolderDomain,
+    shape: Shape,
+    folders: Sequence[Path],
+    *,
+    dataset: str = "",
+    jobs: int = 1,
+    progress: Progress | None = None,
+    local: Local | None = None,
 ) -> Store:
     """The store of ``domain``, found in one of ``folders`` or built in the first that can be written.
 
     Args:
+        dataset: what the domain is of, for listings.
         jobs: processes that decode.
         progress: called with the images done and their number.
+        local: where a copy of it is read instead, if there can be one.
 
     Raises:
         DataError: an image cannot be decoded, or the disk has no room.
     """
+    path, mark = _marked(lambda: _found_or_built(domain, shape, folders, dataset, jobs, progress or _quiet))
+    try:
+        copy = local_copy(path, local) if local is not None else None
+        if copy is not None:
+            mark.release()
+            path, mark = copy, Mark(copy)
+        store = _opened(path, len(domain), shape)
+    except BaseException:
+        mark.release()
+        raise
+    weakref.finalize(store, mark.release)
+    return store
+
+
+def _marked(find: Callable[[], Path]) -> tuple[Path, Mark]:
+    """What ``find`` finds, marked as read: whoever is about to remove it sees the mark, or has made it unfit before."""
+    while True:
+        path = find()
+        mark = Mark(path)
+        if _whole(path):
+            return path, mark
+        mark.release()
+
+
+def _found_or_built(
+    domain: FolderDomain, shape: Shape, folders: Sequence[Path], dataset: str, jobs: int, progress: Progress
+) -> Path:
     found = find_store(domain, shape, folders)
     if found is not None:
-        return _opened(found, len(domain), shape)
-    path = _writable(folders) / _name(domain, shape)
+        return found
+    path = _writable(folders) / store_name(domain, shape)
     lease = Lease(path.with_suffix(".lease"))
-
-    def whole() -> bool:
-        return (path / "store.json").is_file()
-
-    with lease.waiting(whole, lambda owner: log.info("%s: another process builds it (%s)", path, owner)) as ours:
-        if ours and not whole():
-            _build(domain, shape, path, jobs, progress or _quiet)
-    return _opened(path, len(domain), shape)
+    waiting = lease.waiting(
+        lambda: _whole(path), lambda owner: log.info("%s: another process is at work on it (%s)", path, owner)
+    )
+    with waiting as ours:
+        if ours and not _whole(path):
+            _build(domain, shape, path, dataset, jobs, progress)
+    return path
 
 
 def find_store(domain: FolderDomain, shape: Shape, folders: Iterable[Path]) -> Path | None:
     """Where the store is, whole; None where it is not."""
-    name = _name(domain, shape)
-    return next((folder / name for folder in folders if (folder / name / "store.json").is_file()), None)
+    name = store_name(domain, shape)
+    return next((folder / name for folder in folders if _whole(folder / name)), None)
 
 
-def remove_store(domain: FolderDomain, shape: Shape, folders: Iterable[Path]) -> bool:
-    """Remove the store, whole or half-built, from all ``folders``; whether there was one."""
-    name = _name(domain, shape)
-    there = [folder / name for folder in folders if (folder / name).is_dir()]
-    for path in there:
-        (path / "store.json").unlink(
-            missing_ok=True
-        )  # first, so that a stopped removal leaves nothing that looks whole
-        shutil.rmtree(path)
-    return bool(there)
+def _whole(path: Path) -> bool:
+    return (path / "store.json").is_file()
 
 
 def _quiet(done: int, total: int) -> None:
     return
 
 
-def _name(domain: FolderDomain, shape: Shape) -> str:
+def store_name(domain: FolderDomain, shape: Shape) -> str:
     """Readable, then a hash of the domain's content and of what is made of it; the same wherever the tree lies."""
     content = [FORMAT, domain.files_digest, asdict(shape)]
     if shape.content == "mask":
@@ -200,7 +229,7 @@ def _opened(path: Path, count: int, shape: Shape) -> Store:
 # Building ------------------------------------------------------------------------------------------------------------
 
 
-def _build(domain: FolderDomain, shape: Shape, path: Path, jobs: int, progress: Progress) -> None:
+def _build(domain: FolderDomain, shape: Shape, path: Path, dataset: str, jobs: int, progress: Progress) -> None:
     count = len(domain)
     with _room(path, count * shape.bytes):
         path.mkdir(parents=True, exist_ok=True)
@@ -220,7 +249,8 @@ def _build(domain: FolderDomain, shape: Shape, path: Path, jobs: int, progress: 
                 if len(written) == SYNCED or done == chunks:
                     _mark(path, file, written)
                 progress(min(done * CHUNK, count), count)
-        write_json(path / "store.json", {"images": count, "format": FORMAT, **asdict(shape)}, "A store")
+        content = {"images": count, "format": FORMAT, "dataset": dataset, "domain": domain.name, **asdict(shape)}
+        write_json(path / "store.json", content, "A store")
         (path / "progress").unlink(missing_ok=True)
 
 
