@@ -18,7 +18,7 @@ from dfdgbench.engine import records
 from dfdgbench.engine.config import RunConfig
 from dfdgbench.files import read_json
 from dfdgbench.sweeps.folder import SweepFolder
-from dfdgbench.sweeps.grid import SweepRun
+from dfdgbench.sweeps.run import SweepRun
 from dfdgbench.tables.spec import load
 from dfdgbench.versions import code
 

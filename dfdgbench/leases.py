@@ -32,7 +32,11 @@ def gone(owner: str) -> bool:
     """Whether ``owner``, the first line of a lease, ran on this machine and has ended."""
     host, _, rest = owner.partition(" ")
     parts = rest.split(" ")
-    if host != socket.gethostname() or len(parts) < 2 or not Path("/proc/self/stat").exists():
+    if (
+        host != socket.gethostname()
+        or len(parts) < 2
+        or not (parts[0].isdecimal() and Path("/proc/self/stat").exists())
+    ):
         return False
     return _started(int(parts[0])) != parts[1]
 
@@ -116,7 +120,7 @@ class Lease:
 
     def _read(self) -> str:
         try:
-            return self.path.read_text()
+            return self.path.read_text(errors="replace")
         except OSError:
             return ""
 
@@ -140,7 +144,7 @@ class Lease:
             os.rename(self.path, aside)
         except FileNotFoundError:
             return
-        if aside.read_text() != seen:
+        if aside.read_text(errors="replace") != seen:
             with contextlib.suppress(OSError):
                 os.link(aside, self.path)
         aside.unlink(missing_ok=True)

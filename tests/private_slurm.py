@@ -5,11 +5,13 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
+import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -70,6 +72,10 @@ def free_port() -> int:
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         return int(listener.getsockname()[1])
+
+
+class NoSchedulerError(Exception):
+    """A private scheduler that cannot be had here."""
 
 
 @dataclass(frozen=True)
@@ -153,6 +159,62 @@ class Scheduler:
         return "\n".join(f"{file.name}: {file.read_text(errors='replace')[-2000:]}" for file in files if file.exists())
 
 
+@contextlib.contextmanager
+def private_scheduler(state: Path) -> Iterator[Scheduler]:
+    """A scheduler with all that is its own in the folder ``state``; within the body SLURM's programs ask this one.
+
+    Raises ``NoSchedulerError`` with the reason where there can be none.
+    """
+    missing = [name for name in PROGRAMS if shutil.which(name) is None]
+    if missing:
+        raise NoSchedulerError(f"not installed: {', '.join(missing)} (Debian packages slurm-wlm and munge)")
+    if os.geteuid() != 0:
+        raise NoSchedulerError("a private slurmd needs root")
+    for folder in ("state", "spool"):
+        (state / folder).mkdir()
+    facts = {"host": socket.gethostname(), "user": "root", "state": state}
+    (state / "slurm.conf").write_text(CONFIGURATION.format(controller=free_port(), worker=free_port(), **facts))
+    private = Scheduler(state)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SLURM_CONF", str(state / "slurm.conf"))
+        for name in [name for name in os.environ if name.startswith(("SLURM_", "SBATCH_"))]:
+            if name != "SLURM_CONF":
+                patch.delenv(name)
+        patch.setenv("OMP_NUM_THREADS", "1")
+        patch.setenv("PATH", f"{Path(sys.executable).parent}:{os.environ['PATH']}")
+        try:
+            _start(private)
+            yield private
+        finally:
+            for daemon in ("slurmd", "slurmctld", "munged"):
+                private.stop(daemon)
+
+
+def _start(private: Scheduler) -> None:
+    state = private.state
+    key = state / "munge.key"
+    key.write_bytes(os.urandom(1024))
+    key.chmod(0o600)
+    munged = [
+        "munged",
+        "--force",
+        f"--socket={state}/munge.socket",
+        f"--key-file={key}",
+        f"--pid-file={state}/munged.pid",
+    ]
+    munged += [f"--log-file={state}/munged.log", f"--seed-file={state}/munged.seed"]
+    started = subprocess.run(munged, capture_output=True, text=True, check=False)
+    if started.returncode:
+        raise NoSchedulerError(f"munged does not start: {started.stderr.strip()}")
+    for daemon in ("slurmctld", "slurmd"):
+        private.start(daemon)
+    until = time.monotonic() + 30
+    while not private.answers():
+        if time.monotonic() > until:
+            raise NoSchedulerError(f"the scheduler does not get ready: {private.logs()}")
+        time.sleep(0.1)
+
+
 # A sweep on it --------------------------------------------------------------------------------------------------------
 
 TABLE = """
@@ -226,16 +288,34 @@ class Sweep:
             for run in self.runs(out)
         }
 
+    def statuses(self) -> list[dict[str, object]]:
+        """What every run says of itself."""
+        found = []
+        for run in self.runs():
+            try:
+                found.append(dict(json.loads((run / "status.json").read_text())))
+            except (OSError, ValueError):
+                found.append({})
+        return found
+
     def status(self) -> dict[str, object]:
         """What the only run says of itself."""
-        try:
-            return dict(json.loads((self.runs()[0] / "status.json").read_text()))
-        except (IndexError, OSError, ValueError):
-            return {}
+        return next(iter(self.statuses()), {})
 
-    def under_way(self) -> bool:
-        """Whether the only run has made some steps."""
-        return self.status().get("state") == "running" and int(str(self.status().get("step", 0))) >= 20
+    def under_way(self, runs: int = 1) -> bool:
+        """Whether so many runs have made some steps."""
+        told = [status for status in self.statuses() if status.get("state") == "running"]
+        return sum(int(str(status.get("step", 0))) >= 20 for status in told) == runs
+
+    def processes(self) -> list[int]:
+        """Processes that execute its bundles; each of them hears signals, or will hear what came before it could."""
+        found = []
+        for entry in Path("/proc").glob("[0-9]*"):
+            with contextlib.suppress(OSError):
+                given = (entry / "cmdline").read_bytes().decode(errors="replace").split("\0")
+                if "dfdgbench" in given and "work" in given and str((self.root / "out").resolve()) in given:
+                    found.append(int(entry.name))
+        return found
 
     def logs(self) -> str:
         """What its jobs have printed."""

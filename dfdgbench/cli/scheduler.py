@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from dfdgbench.sweeps.launchers.base import Launcher
 
 _FLAGS = ("partition", "account", "qos", "constraint", "gres", "time", "mem", "cpus", "runs_per_job", "max_running")
+_SHARED = "tasks_per_gpu"
 
 
 def add_scheduler(parser: argparse.ArgumentParser) -> None:
@@ -27,7 +28,15 @@ def add_scheduler(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--time", metavar="LIMIT", help="minutes, HH:MM:SS or D-HH:MM:SS; default: the partition's")
     group.add_argument("--mem", metavar="SIZE", help="of the node: 16G")
     group.add_argument("--cpus", type=positive, metavar="N", help="CPU cores a job")
-    group.add_argument("--runs-per-job", type=positive, metavar="N", help="tasks that one job executes; default 1")
+    group.add_argument(
+        "--runs-per-job", type=positive, metavar="N", help="tasks that one job executes; default: --tasks-per-gpu"
+    )
+    group.add_argument(
+        "--tasks-per-gpu",
+        type=positive,
+        metavar="N",
+        help="tasks that share a GPU at a time, or a job without one; also with --launcher local; default 1",
+    )
     group.add_argument("--max-running", type=positive, metavar="N", help="jobs of a level that run at a time")
     group.add_argument(
         "--slurm",
@@ -36,24 +45,37 @@ def add_scheduler(parser: argparse.ArgumentParser) -> None:
         default=[],
         help="another long option of sbatch; may be repeated",
     )
+    group.add_argument(
+        "--for",
+        dest="kinds",
+        nargs="+",
+        metavar=("KIND", "KEY=VALUE"),
+        action="append",
+        default=[],
+        help="what tasks of a kind ask for instead: a stage of the plan (teacher), run, or combine for runs that train nothing "
+        "themselves; --for combine partition=cpu gres= ; may be repeated",
+    )
 
 
 def make_launcher(options: argparse.Namespace) -> Launcher:
     """The launcher that ``options`` name, with what its jobs ask for; flags that it has no use for are refused."""
     from dfdgbench.sweeps.launchers.base import LAUNCHERS
-    from dfdgbench.sweeps.launchers.resources import resources_of
+    from dfdgbench.sweeps.launchers.resources import Resources, resources_of
 
     launcher = LAUNCHERS.get(options.launcher)
-    flags = {name: getattr(options, name, None) for name in _FLAGS}
-    extra = getattr(options, "slurm", [])
-    given = [name for name, value in flags.items() if value is not None] + ["slurm"] * bool(extra)
+    flags = {name: getattr(options, name, None) for name in (*_FLAGS, _SHARED)}
+    extra, kinds = getattr(options, "slurm", []), getattr(options, "kinds", [])
+    given = [name for name, value in flags.items() if value is not None]
+    given += ["slurm"] * bool(extra) + ["for"] * bool(kinds)
     if launcher.uses_resources:
         if options.jobs is not None:
             raise ConfigError(
                 f"--jobs is for launchers on this machine, not for {options.launcher}. Type --max-running "
                 f"{options.jobs} for so many jobs at a time, or --runs-per-job {options.jobs} for so many tasks a job."
             )
-        return launcher(None, resources_of(flags, extra))
+        return launcher(None, resources_of(flags, extra, kinds))
+    if given == [_SHARED] and launcher.shares_gpus:
+        return launcher(options.jobs, Resources.make({_SHARED: flags[_SHARED]}))
     if given:
         flag = given[0].replace("_", "-")
         raise ConfigError(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from dfdgbench.cli import sweep_launch, sweep_manage, sweep_status, sweep_work
+from dfdgbench.cli import sweep_launch, sweep_manage, sweep_prefetch, sweep_status, sweep_work
 
 EXAMPLES = """\
 examples:
@@ -26,6 +26,7 @@ def add(commands: Any) -> None:
     )
     actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
     sweep_launch.add(actions)
+    sweep_prefetch.add(actions)
     sweep_status.add(actions)
     sweep_manage.add(actions)
     sweep_work.add(actions)

@@ -6,13 +6,14 @@ import argparse
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from dfdgbench.cli.options import env, method_options, overrides, positive
+from dfdgbench.cli.options import method_options, overrides, positive
+from dfdgbench.datasets.typed import typed
 from dfdgbench.errors import ConfigError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from dfdgbench.sweeps.grid import SweepRun
+    from dfdgbench.sweeps.run import SweepRun
     from dfdgbench.tables.rules import RuleNeeds
     from dfdgbench.tables.spec import TableSpec
 
@@ -37,7 +38,7 @@ class Chosen:
     def lines(self) -> list[str]:
         """The remarks, and what other rules would add, with what to type for it."""
         search = self.spec.search
-        now = search.rules or dict.fromkeys(row.selection or self.spec.selection for row in self.spec.rows)
+        now = search.rules or dict.fromkeys(row.selection or self.spec.selection for _, row in self.spec.run_rows())
         grid = " --test-env-grid both" if search.test_env_grid == "single" else ""
         return self.remarks + [
             f"{rule} would add {count} runs: --rules {' '.join([*now, rule])}{grid if self._needs_pairs(rule) else ''}"
@@ -65,7 +66,7 @@ def add_grid(parser: argparse.ArgumentParser) -> None:
         help="without TABLE: those of the sweep; else these rows alone",
     )
     group.add_argument(
-        "--test-envs", nargs="+", type=env, default=[], metavar="ENV", help="these held-out domains alone"
+        "--test-envs", nargs="+", type=typed, default=[], metavar="ENV", help="these held-out domains alone"
     )
     group.add_argument(
         "--trials", "--n-trials", dest="trials", type=positive, metavar="N", help="default: the table's, else 3"

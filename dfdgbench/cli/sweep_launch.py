@@ -6,12 +6,14 @@ import argparse
 import json
 import logging
 import math
+import shlex
+import sys
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dfdgbench.cli.options import add_execution, add_method, execution, folder, positive
-from dfdgbench.cli.output import duration, fail, say, say_table
+from dfdgbench.cli.output import duration, fail, log_to, say, say_table
 from dfdgbench.cli.scheduler import add_scheduler, make_launcher
 from dfdgbench.cli.sweep_grid import Chosen, add_grid, choose
 
@@ -81,7 +83,10 @@ def _add_grid(parser: argparse.ArgumentParser, action: str) -> None:
             help="local (default), debug, slurm, or commands to print shell lines; see `dfdgbench list launchers`",
         )
         parser.add_argument(
-            "--jobs", type=positive, metavar="N", help="tasks at a time; default: one a GPU, else one a core"
+            "--jobs",
+            type=positive,
+            metavar="N",
+            help="tasks at a time, in all; default: --tasks-per-gpu for each GPU, else one a core",
         )
         parser.add_argument(
             "--max-gpu-hours", type=hours, metavar="H", help="launch nothing that is estimated to take more"
@@ -127,7 +132,7 @@ def _plan_as_json(folder: SweepFolder, plan: SweepPlan) -> dict[str, Any]:
                 "title": task.title,
                 "level": task.level,
                 "needs": sorted(task.needs),
-                "kind": task.stage.kind if task.stage else "run",
+                "kind": task.kind,
             }
             for task in plan.tasks
         ],
@@ -169,10 +174,11 @@ def _say_plan(folder: SweepFolder, plan: SweepPlan) -> None:
 def launch(options: argparse.Namespace) -> int:
     """Execute the plan, then say where the results are."""
     launcher = make_launcher(options)  # a wrong option of it is told before anything is planned
-    chosen, folder, plan = _planned(options)
-    for line in [] if launcher.prints else chosen.lines():
-        say(line)
-    return execute(options, folder, plan, chosen.spec)
+    with log_to(sys.stderr if launcher.prints else sys.stdout):
+        chosen, folder, plan = _planned(options)
+        for line in [] if launcher.prints else chosen.lines():
+            say(line)
+        return execute(options, folder, plan, chosen.spec)
 
 
 def execute(options: argparse.Namespace, folder: SweepFolder, plan: SweepPlan, spec: TableSpec) -> int:
@@ -189,6 +195,9 @@ def execute(options: argparse.Namespace, folder: SweepFolder, plan: SweepPlan, s
         fail(f"nothing was launched: {too_much}")
         return 1
     how = execution(options)
+    launcher.check(folder, plan)
+    if plan.tasks:
+        _have_weights(plan)
     _warn_of_other_code(folder, plan)
     folder.write(spec, plan.runs, how.model_dump(mode="json"), options_of_launch(options))
     if not launcher.prints:
@@ -207,11 +216,20 @@ def execute(options: argparse.Namespace, folder: SweepFolder, plan: SweepPlan, s
     if sheet is not None:
         say(f"Synthetic images, by set and class: {sheet}")
     states = folder.states()
-    table = "" if spec.grid else f"{options.table} "
-    say(f"{states['done']} of {sum(states.values())} runs are done. Their table: dfdgbench table {table}{folder.path}")
+    table = shlex.join([*([] if spec.grid else [options.table]), str(folder.path)])
+    say(f"{states['done']} of {sum(states.values())} runs are done. Their table: dfdgbench table {table}")
     for reason in failures.values():
         fail(f"failed: {reason}")
     return 1 if failures else 0
+
+
+def _have_weights(plan: SweepPlan) -> None:
+    """Get weights that are not here and within reach: where tasks are executed, there may be no internet."""
+    from dfdgbench.networks.base import download_weights
+    from dfdgbench.planning import networks_of
+
+    for network in networks_of(run.config for run in plan.runs):
+        download_weights(network)
 
 
 def hours(text: str) -> float:

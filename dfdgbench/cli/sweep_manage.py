@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import shlex
 import sys
 import time
 from pathlib import Path
@@ -10,9 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 from dfdgbench.cli.options import positive
 from dfdgbench.cli.output import fail, say, say_table, size
-from dfdgbench.errors import ConfigError, listing
+from dfdgbench.errors import ConfigError, DfdgbenchError, listing
 
 if TYPE_CHECKING:
+    from dfdgbench.sweeps.folder import SweepFolder
     from dfdgbench.sweeps.status import RunStatus
 
 AGAIN = ("failed", "lost", "stopped")
@@ -144,7 +146,7 @@ def retry(options: argparse.Namespace) -> int:
 
     if not options.states:
         raise ConfigError(
-            f"Which runs? Type --failed, --lost or --stopped: dfdgbench sweep retry {options.folder} --failed"
+            f"Which runs? Type --failed, --lost or --stopped: dfdgbench sweep retry {shlex.quote(str(options.folder))} --failed"
         )
     chosen = {run.run for run in settled(options.folder).runs if run.state in options.states}
     if not chosen:
@@ -178,26 +180,36 @@ def _as_launched(sweep: Any, options: argparse.Namespace) -> argparse.Namespace:
 
 
 def cancel(options: argparse.Namespace) -> int:
-    """Ask the launchers that have something under way to stop it."""
+    """Ask every launcher that was given the sweep, and every process here, to stop what is under way."""
     from dfdgbench.sweeps.folder import SweepFolder
-    from dfdgbench.sweeps.launchers.base import LAUNCHERS, Launcher
     from dfdgbench.sweeps.processes import ask_to_stop, elsewhere
 
     sweep = SweepFolder(options.folder)
-    name = sweep.launch_options().get("launcher", "local")
-    kind = LAUNCHERS.get(name)
-    jobs = 0 if kind.cancel is Launcher.cancel else kind().cancel(sweep)
+    jobs = [_cancelled(name, sweep) for name in sweep.launchers()]  # before processes: a stopped job is queued again
     processes = ask_to_stop(sweep.path)
-    if jobs:
-        say(f"Asked {jobs} jobs of the launcher {name} to stop.")
     if processes:
         say(f"Asked {processes} process{'es' if processes > 1 else ''} on this machine to stop after a snapshot.")
-    others = {} if jobs else elsewhere(sweep.path)
+    others = {} if any(jobs) else elsewhere(sweep.path)
     for host, count in others.items():
         say(f"{count} run{'s are' if count > 1 else ' is'} held on {host}: type the same command there.")
-    if not (jobs or processes or others):
+    if not (any(jobs) or processes or others or None in jobs):
         say("Nothing is under way.")
-    return 0
+    return 1 if None in jobs else 0
+
+
+def _cancelled(name: str, sweep: SweepFolder) -> int | None:
+    """How many jobs of the launcher's scheduler were asked to stop; None where it could not be asked, which is told."""
+    from dfdgbench.sweeps.launchers.base import LAUNCHERS, Launcher
+
+    try:
+        kind = LAUNCHERS.get(name)
+        jobs = 0 if kind.cancel is Launcher.cancel else kind().cancel(sweep)
+    except DfdgbenchError as error:
+        fail(f"jobs of the launcher {name} could not be asked to stop: {error}")
+        return None
+    if jobs:
+        say(f"Asked {jobs} jobs of the launcher {name} to stop.")
+    return jobs
 
 
 def delete_incomplete(options: argparse.Namespace) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import shlex
 import shutil
@@ -16,7 +17,8 @@ from typing import TYPE_CHECKING, Any
 
 from dfdgbench.cli.options import positive
 from dfdgbench.cli.output import duration, fail, plain_table, say
-from dfdgbench.sweeps.status import STATES, Watcher, read_content, read_sweep, settle
+from dfdgbench.sweeps.status import STATES, Watcher, read_sweep, settle
+from dfdgbench.tables.sweepfile import launchers_of, read_sweep_file
 
 if TYPE_CHECKING:
     from dfdgbench.sweeps.status import RunStatus, SweepStatus
@@ -69,8 +71,10 @@ def run(options: argparse.Namespace) -> int:
 
 
 def look(folder: Path, watcher: Watcher, sure: bool = False) -> SweepStatus:
-    """The sweep's status from disk and, where it was given to a scheduler, from that."""
-    return read_sweep(folder, _scheduler(folder, read_content(folder).get("launch", {}), sure), watcher)
+    """The sweep's status from disk and, where it was given to schedulers, from these."""
+    status = read_sweep(folder, _schedulers(folder, sure), watcher)
+    status.jobs = _jobs(folder)
+    return status
 
 
 def settled(
@@ -86,16 +90,42 @@ def settled(
     return look(folder, watcher, sure) if settle(folder, status, watcher, patience) else status
 
 
-def _scheduler(folder: Path, launch: Mapping[str, Any], sure: bool) -> Mapping[str, str] | None:
-    """What a scheduler says of the runs; None where the last launch used none, or it cannot be asked."""
-    if launch.get("launcher", "local") in ("local", "debug", "commands"):
+def _schedulers(folder: Path, sure: bool) -> Mapping[str, str] | None:
+    """What the schedulers that the sweep was given to say of its runs; None where there is none, or none can be asked.
+
+    That one has a run no more tells something where it was the last that was given the sweep, and else nothing.
+    """
+    *earlier, last = [_ask(name, folder, sure) for name in launchers_of(read_sweep_file(folder))] or [None]
+    told = {run: state for answer in earlier for run, state in (answer or {}).items() if state != "stopped"}
+    return None if last is None and not told else told | dict(last or {})
+
+
+def _jobs(folder: Path) -> list[str]:
+    """What the schedulers that the sweep was given to say of their jobs."""
+    names = [name for name in launchers_of(read_sweep_file(folder)) if name not in ("local", "debug", "commands")]
+    if not names:
+        return []
+    from dfdgbench.errors import DfdgbenchError
+    from dfdgbench.sweeps.folder import SweepFolder
+    from dfdgbench.sweeps.launchers.base import LAUNCHERS
+
+    told = []
+    for name in names:
+        with contextlib.suppress(DfdgbenchError):  # said already, where its runs were asked for
+            told.append(LAUNCHERS.get(name)().jobs_told(SweepFolder(folder)))
+    return list(filter(None, told))
+
+
+def _ask(name: str, folder: Path, sure: bool) -> Mapping[str, str] | None:
+    """What the launcher's scheduler says of the runs; None where it has none, or it cannot be asked."""
+    if name in ("local", "debug", "commands"):
         return None
     from dfdgbench.errors import DfdgbenchError
     from dfdgbench.sweeps.folder import SweepFolder
     from dfdgbench.sweeps.launchers.base import LAUNCHERS, Launcher
 
     try:
-        kind = LAUNCHERS.get(launch["launcher"])
+        kind = LAUNCHERS.get(name)
         return None if kind.status is Launcher.status else kind().status(SweepFolder(folder))
     except DfdgbenchError as error:
         if sure:
@@ -151,14 +181,14 @@ def _listed(status: SweepStatus, states: Sequence[str], most: int) -> str:
 
 
 def _row(run: RunStatus, sweep: Path) -> dict[str, Any]:
-    at = run.error or " ".join(filter(None, ("" if run.step is None else f"{run.step}/{run.steps}", run.stage)))
-    parts = [at] if at else []
+    parts = [run.error or ("" if run.step is None else f"{run.step}/{run.steps}")]
     if run.rate is not None:
         parts.append(f"{run.rate:.1f}/s")
     if run.left is not None:
         parts.append(f"{duration(run.left)} left")
+    parts.append("" if run.error else run.stage)  # last: in a narrow terminal it is what is cut
     log = f" ({Path(run.log).relative_to(sweep)})" if run.log else ""
-    return {"#": run.number, "run": run.run, "state": run.state, "at": _cut(", ".join(parts) + log)}
+    return {"#": run.number, "run": run.run, "state": run.state, "at": _cut(", ".join(filter(None, parts)) + log)}
 
 
 def _cut(text: str, most: int = 240) -> str:
@@ -199,7 +229,7 @@ def _last_lines(status: SweepStatus) -> list[str]:
         together = f", {duration(seconds / at_work)} with {at_work} runs at a time" if at_work > 1 else ""
         more = f"; not counted: {unknown} like none that was measured" if unknown else ""
         lines.append(f"Left at the measured rates: {duration(seconds)} of work{together}{more}.")
-    return [*lines, counts(status)]
+    return [*lines, *status.jobs, counts(status)]
 
 
 def counts(status: SweepStatus) -> str:
@@ -232,7 +262,7 @@ def _live(options: argparse.Namespace, watcher: Watcher) -> SweepStatus:
             status = look(options.folder, watcher)
             lines = shutil.get_terminal_size().lines
             methods = len({(run.algorithm, run.dataset) for run in status.runs})
-            rows = min(options.most, max(3, lines - methods - 14))
+            rows = min(options.most, max(3, lines - methods - 15))
             live.update(Text(report(status, options.state, rows), no_wrap=True, overflow="ellipsis"), refresh=True)
             if _ended(status):
                 return status

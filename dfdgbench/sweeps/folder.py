@@ -14,11 +14,12 @@ from typing import Any
 
 from dfdgbench.engine.runfolder import RunFolder
 from dfdgbench.errors import ConfigError
-from dfdgbench.files import read_json, write_json
+from dfdgbench.files import write_json
 from dfdgbench.leases import Lease, gone
-from dfdgbench.sweeps.grid import SweepRun
-from dfdgbench.sweeps.grids import check_protocol, united
-from dfdgbench.tables.spec import TableSpec
+from dfdgbench.sweeps.growing import check_protocol, united
+from dfdgbench.sweeps.run import SweepRun
+from dfdgbench.tables.spec import TableSpec, of_sweep
+from dfdgbench.tables.sweepfile import SWEEP_FILE, launchers_of, read_sweep_file
 from dfdgbench.versions import code, differences
 
 
@@ -32,7 +33,7 @@ class SweepFolder:
 
     @property
     def file(self) -> Path:
-        return self.path / "sweep.json"
+        return self.path / SWEEP_FILE
 
     def check(self, spec: TableSpec) -> None:
         """Raise ``ConfigError`` where the folder holds a sweep that ``spec`` cannot be added to."""
@@ -71,11 +72,13 @@ class SweepFolder:
         moved = [place(run, earlier, spec) for run in before]
         now = {run.run_id: run for run in runs}
         known = {run.run_id: run for run in moved if run is not None}  # their order is that of numbers in the status
+        used = [*(self.launchers() if self.file.exists() else []), *([launch["launcher"]] if launch else [])]
         content = {
             "spec": spec.model_dump(),
             "runs": [run.to_json() for run in (known | now).values()],
             "execution": execution,
             "launch": launch,
+            "launchers": list(dict.fromkeys(reversed(used)))[::-1],
             "command": shlex.join(["dfdgbench", *sys.argv[1:]]),
             **code(),
         }
@@ -93,7 +96,7 @@ class SweepFolder:
         lease = Lease(self.path / "launching" / uuid.uuid4().hex[:8])
         for left in lease.path.parent.glob("*"):  # by fronts that were killed
             with contextlib.suppress(OSError):
-                if gone(left.read_text().split("\n")[0]):
+                if gone(left.read_text(errors="replace").split("\n")[0]):
                     left.unlink()
         try:
             with lease.waiting():
@@ -103,16 +106,11 @@ class SweepFolder:
                 lease.path.parent.rmdir()
 
     def _content(self) -> dict[str, Any]:
-        if not self.file.exists():
-            raise ConfigError(
-                f"{self.path} is no sweep's folder: it has no sweep.json. `dfdgbench sweep launch` makes one."
-            )
-        content: dict[str, Any] = read_json(self.file)
-        return content
+        return read_sweep_file(self.path)
 
     def spec(self) -> TableSpec:
         """The table that the sweep fills."""
-        return TableSpec.model_validate(self._content()["spec"])
+        return of_sweep(self.path)
 
     def execution(self) -> dict[str, Any]:
         """How the last launch executed runs."""
@@ -120,7 +118,11 @@ class SweepFolder:
 
     def launch_options(self) -> dict[str, Any]:
         """The options of the last launch, by name; empty for a sweep of an earlier release."""
-        return dict(self._content().get("launch", {}))
+        return dict(self._content()["launch"])
+
+    def launchers(self) -> list[str]:
+        """The launchers that the sweep was given to, that of the last launch at the end."""
+        return launchers_of(self._content())
 
     def other_code(self) -> list[str]:
         """What differs between the code and packages of the last launch and those here: ``torch 2.5.0, now 2.6.0``."""
@@ -147,8 +149,8 @@ class SweepFolder:
 
 def place(run: SweepRun, earlier: TableSpec, now: TableSpec) -> SweepRun | None:
     """The run where the table has its row and part now; None where it has them no more."""
-    titles, labels = [part.title for part in now.parts], [row.label for row in now.rows]
-    title, label = earlier.parts[run.part].title, earlier.rows[run.row].label
+    titles, labels = [part.title for part in now.parts], [row.key for row in now.rows]
+    title, label = earlier.parts[run.part].title, earlier.rows[run.row].key
     if title not in titles or label not in labels:
         return None
     return replace(run, part=titles.index(title), row=labels.index(label))

@@ -3,54 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from functools import cached_property
 from typing import Any
 
 from dfdgbench.algorithms.base import ALGORITHMS
 from dfdgbench.datasets.base import DATASETS
 from dfdgbench.engine.config import RunConfig
-from dfdgbench.errors import ConfigError, HparamError, unknown
+from dfdgbench.errors import ConfigError, HparamError, listing, near, unknown
 from dfdgbench.hparams import flatten
 from dfdgbench.sweeps.places import Choice, Place, check_search, places
+from dfdgbench.sweeps.run import SweepRun
 from dfdgbench.tables.rules import RuleNeeds
 from dfdgbench.tables.spec import Part, Row, SeedProtocol, TableSpec, merged
-
-
-@dataclass(frozen=True)
-class SweepRun:
-    """A run of a sweep and its place in the table.
-
-    Attributes:
-        part, row: indices into the spec's parts and rows.
-        column: the held-out domain, one of the part's columns.
-        also: a second held-out domain, where there is one; such a run belongs to the columns of both.
-    """
-
-    part: int
-    row: int
-    column: str
-    config: RunConfig
-    also: tuple[str, ...] = ()
-
-    @cached_property
-    def run_id(self) -> str:
-        return self.config.run_id
-
-    def moved(self, data_dir: str) -> SweepRun:
-        """The same run with its data elsewhere."""
-        return replace(self, config=self.config.model_copy(update={"data_dir": data_dir}))
-
-    def to_json(self) -> dict[str, Any]:
-        """For sweep.json."""
-        place = {"part": self.part, "row": self.row, "column": self.column}
-        also = {"also": list(self.also)} if self.also else {}
-        return {**place, **also, "id": self.run_id, "config": self.config.model_dump()}
-
-    @classmethod
-    def from_json(cls, content: Mapping[str, Any]) -> SweepRun:
-        config, also = RunConfig.make(**content["config"]), tuple(content.get("also", ()))
-        return cls(content["part"], content["row"], content["column"], config, also)
 
 
 def runs_of(
@@ -79,12 +42,13 @@ def runs_of(
     hparams = flatten(hparams or {})
     choice = Choice(spec, rules, datasets, algorithms, test_envs)
     _check_names(spec, datasets, algorithms)
+    _check_registered(choice)
     _check_overrides(spec, (options or {}).get("preset"), hparams, algorithms)
     check_search(choice)
     bases = {
         (i, j): _base(spec, part, row, data_dir, options or {}, hparams)
-        for i, part in choice.parts
-        for j, row in choice.rows
+        for i, j in choice.cells
+        for part, row in [(spec.parts[i], spec.rows[j])]
     }
     names = {i: _names(part) for i, part in choice.parts}
     runs = [
@@ -102,7 +66,7 @@ def runs_of(
 def _names(part: Part) -> dict[int, str]:
     """Domain to its name, as in the part's columns where it is one."""
     metadata = DATASETS.get(part.dataset).metadata
-    return dict(enumerate(metadata.domains)) | {metadata.index(domain): domain for domain in part.columns}
+    return dict(enumerate(metadata.domains)) | {metadata.index(domain): domain for domain in part.targets}
 
 
 def _run(place: Place, base: RunConfig, names: Mapping[int, str], protocol: SeedProtocol) -> SweepRun:
@@ -125,7 +89,7 @@ def _base(
     hparams: Mapping[str, Any],
 ) -> RunConfig:
     """What the runs of one row and part have in common."""
-    algorithm = ALGORITHMS.get(row.algorithm)
+    algorithm = ALGORITHMS.get(row.name)
     known = set(algorithm.Hparams.names())
     general = merged(*map(flatten, (spec.hparams, part.hparams)))
     overrides = {name: value for name, value in general.items() if name in known} | flatten(row.hparams)
@@ -136,7 +100,7 @@ def _base(
             part.options,
             row.options,
             _fitting(options, algorithm.presets),
-            {"algorithm": row.algorithm, "dataset": part.dataset, "hparams": overrides},
+            {"algorithm": row.name, "dataset": part.dataset, "hparams": overrides},
             {} if data_dir is None else {"data_dir": data_dir},
         )
     )
@@ -152,30 +116,50 @@ def _check_names(spec: TableSpec, datasets: Sequence[str], algorithms: Sequence[
     for name in datasets:
         if name not in known:
             raise unknown(f"dataset of the table '{spec.name}'", name, known)
-    rows = list(dict.fromkeys([row.label for row in spec.rows] + [row.algorithm for row in spec.rows]))
+    runs = [row for _, row in spec.run_rows()]
+    rows = list(dict.fromkeys([row.key for row in runs] + [row.label for row in runs] + [row.name for row in runs]))
     for name in algorithms:
         if name not in rows:
             raise unknown(f"row of the table '{spec.name}'", name, rows)
+
+
+def _meant(name: str) -> str:
+    close = near(name, ALGORITHMS.names())
+    return f"; did you mean {' or '.join(close)}?" if close else ""
+
+
+def _check_registered(choice: Choice) -> None:
+    """A published table may have rows of algorithms that are not there, so long as these are not to be run."""
+    absent = {row.name: row.label for _, row in choice.rows if ":" not in row.name and row.name not in ALGORITHMS}
+    there = list(dict.fromkeys(row.name for _, row in choice.rows if row.name not in absent))
+    if absent:
+        rows = listing(f"'{name}' (row {label}{_meant(name)})" for name, label in absent.items())
+        others = f" Or run the other rows: --algorithms {' '.join(there)}" if there else ""
+        raise ConfigError(
+            f"The table '{choice.spec.name}' has rows of algorithms that are not registered here: {rows}. Mend the name, or "
+            f"install the package that registers it; `dfdgbench list algorithms` shows what there is.{others}"
+        )
 
 
 def _check_overrides(
     spec: TableSpec, preset: str | None, hparams: Mapping[str, Any], algorithms: Sequence[str]
 ) -> None:
     """An override that no row knows is a mistake; one that some rows know is meant for these."""
-    rows = [row for row in spec.rows if not algorithms or row.algorithm in algorithms or row.label in algorithms]
+    every = [row for _, row in spec.run_rows() if ":" in row.name or row.name in ALGORITHMS]
+    rows = [row for row in every if not algorithms or {row.name, row.label, row.key} & set(algorithms)]
     if not rows:
         raise ConfigError(f"No row of the table '{spec.name}' is left.")
-    for names, chosen in ((hparams, rows), (flatten(spec.hparams), spec.rows)):
+    for names, chosen in ((hparams, rows), (flatten(spec.hparams), every)):
         _check_known(names, chosen)
     for part in spec.parts:
-        _check_known(flatten(part.hparams), spec.rows)
-    presets = list(dict.fromkeys(name for row in rows for name in ALGORITHMS.get(row.algorithm).presets))
+        _check_known(flatten(part.hparams), every)
+    presets = list(dict.fromkeys(name for row in rows for name in ALGORITHMS.get(row.name).presets))
     if preset is not None and preset not in presets:
         raise unknown("preset of any row of the table", preset, presets)
 
 
 def _check_known(names: Iterable[str], rows: Sequence[Row]) -> None:
-    known = list(dict.fromkeys(name for row in rows for name in ALGORITHMS.get(row.algorithm).Hparams.names()))
+    known = list(dict.fromkeys(name for row in rows for name in ALGORITHMS.get(row.name).Hparams.names()))
     for name in names:
         if name not in known:
             raise HparamError(str(unknown("hyper-parameter of any row of the table", name, known)))

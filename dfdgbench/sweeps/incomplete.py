@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import shutil
 import time
 import uuid
@@ -28,7 +29,7 @@ def incomplete(status: SweepStatus) -> list[Found]:
     if any(not Watcher().dead(lease) for lease in status.path.glob(FRONT_LEASES)):
         raise ConfigError(
             f"A launch of {status.path} is under way and may begin with any run. Wait for it, or type: dfdgbench sweep cancel "
-            f"{status.path}. If its machine has died, remove {status.path / 'launching'}."
+            f"{shlex.quote(str(status.path))}. If its machine has died, remove {status.path / 'launching'}."
         )
     found = [(run, status.path / "runs" / run.run) for run in status.runs if run.state not in KEPT]
     return [(run, folder) for run, folder in found if folder.is_dir() and not folder.is_symlink()]
@@ -48,8 +49,8 @@ def delete(found: Iterable[Found]) -> tuple[int, list[Path]]:
                 left.append(folder)
                 continue
             aside = folder.with_name(f".{folder.name}.{uuid.uuid4().hex[:8]}")
-            with explained(folder, "The folder's new name"):
+            with explained(folder, "That the folder is gone"):
                 os.rename(folder, aside)
-            shutil.rmtree(aside)
+                shutil.rmtree(aside)
             deleted += 1
     return deleted, left

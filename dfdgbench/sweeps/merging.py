@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import shutil
 import uuid
 from collections.abc import Sequence
@@ -14,8 +15,8 @@ from dfdgbench.engine.runfolder import RunFolder
 from dfdgbench.errors import ConfigError, listing
 from dfdgbench.files import explained, read_json
 from dfdgbench.sweeps.folder import SweepFolder, place
-from dfdgbench.sweeps.grid import SweepRun
-from dfdgbench.sweeps.grids import check_protocol, united
+from dfdgbench.sweeps.growing import check_protocol, united
+from dfdgbench.sweeps.run import SweepRun
 from dfdgbench.sweeps.status import Watcher
 from dfdgbench.tables.spec import TableSpec
 
@@ -49,13 +50,15 @@ def merge(into: SweepFolder, others: Sequence[SweepFolder], *, move: bool = Fals
             _check_same(into.folder(run), other.folder(run))
     runs: dict[str, SweepRun] = {}
     for sweep in (into, *others):
-        here = [place(run, sweep.spec(), spec) for run in sweep.runs() if run.run_id not in runs]
+        table = sweep.spec()
+        here = [place(run, table, spec) for run in sweep.runs() if run.run_id not in runs]
         runs |= {run.run_id: run for run in here if run is not None}  # the table has every row by now
     into.unite(spec, list(runs.values()))
     result = Merged()
     for other in others:
         for run in other.runs():
-            _bring(into.folder(run), other.folder(run), result, move)
+            with explained(into.folder(run).path, f"The run's folder, from {other.path},"):
+                _bring(into.folder(run), other.folder(run), result, move)
     return result
 
 
@@ -69,7 +72,7 @@ def _bring(ours: RunFolder, theirs: RunFolder, result: Merged, move: bool) -> No
         if not Watcher().dead(ours.path / "lease"):
             raise ConfigError(
                 f"The run {ours.path} is under way and is done in {theirs.path}. Stop it (dfdgbench sweep cancel "
-                f"{ours.path.parent.parent}) and type the same command again."
+                f"{shlex.quote(str(ours.path.parent.parent))}) and type the same command again."
             )
         aside = ours.path.with_name(f".{ours.path.name}.{uuid.uuid4().hex[:8]}")
         os.rename(ours.path, aside)
@@ -129,8 +132,8 @@ def _one_table(into: SweepFolder, ours: TableSpec, other: SweepFolder) -> TableS
             f"{other.path} holds the sweep '{theirs.name}', {into.path} the sweep '{ours.name}'. Only copies and parts of one "
             "sweep can be merged."
         )
-    known = {row.label: row for row in ours.rows}
-    changed = [row.label for row in theirs.rows if known.get(row.label, row) != row]
+    known = {row.key: row for row in ours.rows}
+    changed = [row.key for row in theirs.rows if known.get(row.key, row) != row]
     if changed:
         raise ConfigError(
             f"{other.path} and {into.path} mean different runs by the rows {listing(changed)}. Give the rows of one of them "
@@ -138,7 +141,7 @@ def _one_table(into: SweepFolder, ours: TableSpec, other: SweepFolder) -> TableS
         )
     if ours.grid and theirs.grid:
         return united(theirs, ours)
-    missing = [row.label for row in theirs.rows if row.label not in known]
+    missing = [row.key for row in theirs.rows if row.key not in known]
     missing += sorted({part.title for part in theirs.parts} - {part.title for part in ours.parts})
     if missing:
         raise ConfigError(
@@ -155,7 +158,7 @@ def _check_idle(other: SweepFolder) -> None:
     if busy:
         raise ConfigError(
             f"{len(busy)} run{'s of' if len(busy) > 1 else ' of'} {other.path} {'are' if len(busy) > 1 else 'is'} under way: "
-            f"{listing(busy, 5)}. Wait, or type: dfdgbench sweep cancel {other.path}"
+            f"{listing(busy, 5)}. Wait, or type: dfdgbench sweep cancel {shlex.quote(str(other.path))}"
         )
 
 

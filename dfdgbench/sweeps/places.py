@@ -53,7 +53,14 @@ class Choice:
     def rows(self) -> list[tuple[int, Row]]:
         """The rows that are run."""
         wanted = set(self.algorithms)
-        return [(j, row) for j, row in enumerate(self.spec.rows) if not wanted or wanted & {row.algorithm, row.label}]
+        return [
+            (j, row) for j, row in self.spec.run_rows() if not wanted or wanted & {row.algorithm, row.label, row.key}
+        ]
+
+    @cached_property
+    def cells(self) -> list[tuple[int, int]]:
+        """Indices of every part and row that have runs together."""
+        return [(i, j) for i, part in self.parts for j, row in self.rows if self.spec.stands(row, part)]
 
     def needs(self, row: Row, more: str = "") -> list[tuple[str, RuleNeeds]]:
         """Names and needs of the rules that the row's runs are for, and of the rule ``more``."""
@@ -68,7 +75,7 @@ class Choice:
         """Whether any rule compares configurations of the row's method on the part's data, and there are any to compare."""
         if self.rules is None:
             return True
-        hparams = ALGORITHMS.get(row.algorithm).Hparams
+        hparams = ALGORITHMS.get(row.name).Hparams
         return bool(self.able(row, more)) and hparams.searched(DATASETS.get(part.dataset).metadata) > 0
 
     def able(self, row: Row, more: str = "") -> list[RuleNeeds]:
@@ -86,7 +93,7 @@ class Choice:
 
 def setting_of(row: Row) -> Setting:
     """What the row's method is allowed."""
-    return ALGORITHMS.get(row.algorithm).setting
+    return ALGORITHMS.get(row.name).setting
 
 
 def places(choice: Choice, trials: int, more: str = "") -> Iterator[Place]:
@@ -96,20 +103,20 @@ def places(choice: Choice, trials: int, more: str = "") -> Iterator[Place]:
         more: a rule to plan for besides the spec's.
     """
     search = choice.spec.search
-    rows = [(j, row, choice.pairs(row, more)) for j, row in choice.rows]
+    pairs = {j: choice.pairs(row, more) for j, row in choice.rows}
     single = search.test_env_grid != "pairs" or bool(more)
     held_out = {
-        (i, pairs): list(_held_out(part, choice.test_envs, single, pairs))
+        (i, both): list(_held_out(part, choice.test_envs, single, both))
         for i, part in choice.parts
-        for pairs in {pairs for *_, pairs in rows}
+        for both in set(pairs.values())
     }
-    seeds = {(i, j): _seeds(choice, row, part, more) for i, part in choice.parts for j, row in choice.rows}
+    spec = choice.spec
+    seeds = {(i, j): _seeds(choice, spec.rows[j], spec.parts[i], more) for i, j in choice.cells}
     for trial in range(trials):
-        for i, _ in choice.parts:
-            for j, _, pairs in rows:
-                for envs in held_out[i, pairs]:
-                    for seed in seeds[i, j]:
-                        yield Place(trial, i, j, envs, seed)
+        for i, j in choice.cells:
+            for envs in held_out[i, pairs[j]]:
+                for seed in seeds[i, j]:
+                    yield Place(trial, i, j, envs, seed)
 
 
 def _seeds(choice: Choice, row: Row, part: Part, more: str) -> list[int | None]:
@@ -124,7 +131,7 @@ def _held_out(part: Part, wanted: Sequence[int | str], single: bool, pairs: bool
     """Each domain alone, then with every later one: DomainBed's order where the columns are in the data set's."""
     metadata = DATASETS.get(part.dataset).metadata
     chosen = {metadata.index(env) for env in wanted}
-    columns = [metadata.index(domain) for domain in part.columns]
+    columns = [metadata.index(domain) for domain in part.targets]
     targets = [env for env in columns if not chosen or env in chosen]
     order = [*columns, *(env for env in range(len(metadata.domains)) if env not in columns)]
     for position, first in enumerate(order):

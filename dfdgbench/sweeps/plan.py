@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import os
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence, Set
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from dfdgbench.engine.artifacts import Store
+from dfdgbench.engine.artifacts import MANIFEST, Store
 from dfdgbench.engine.config import Execution
 from dfdgbench.engine.stage import Stage, walk
 from dfdgbench.planning import Plan, Planner
 from dfdgbench.sweeps.folder import SweepFolder
-from dfdgbench.sweeps.grid import SweepRun
+from dfdgbench.sweeps.run import SweepRun
+from dfdgbench.sweeps.status import as_number, read_object
+from dfdgbench.tables.sweepfile import read_sweep_file
+
+SAMPLE = 64
 
 
 @dataclass(frozen=True)
@@ -25,6 +29,7 @@ class Task:
         id: the stage's key, or the run's id.
         run: a run that needs it; a worker finds the stage in this run's plan.
         needs: the ids of the stages that must be there before.
+        kind: what it is to a scheduler: the stage's kind, ``run``, or ``combine`` for a run whose own stage makes no step.
     """
 
     id: str
@@ -33,6 +38,7 @@ class Task:
     stage: Stage | None
     needs: frozenset[str]
     level: int
+    kind: str = "run"
 
 
 @dataclass(frozen=True)
@@ -129,8 +135,9 @@ def plan_sweep(runs: Sequence[SweepRun], folder: SweepFolder, execution: Executi
     """Plan every run and unite their stages. Reads fingerprints, trains nothing."""
     store, planner = Store(execution.artifacts), Planner(execution)
     result = SweepPlan(list(runs))
-    result.there = _finished(runs, folder)
-    united = _United(store.listing())
+    done, artifacts = _finished(folder), store.listing()
+    result.there = done & {run.run_id for run in runs}
+    united = _United(artifacts)
     tasks: dict[str, Task] = {}
     own = Work()
     for run in runs:
@@ -148,7 +155,7 @@ def plan_sweep(runs: Sequence[SweepRun], folder: SweepFolder, execution: Executi
     result.there |= united.there
     result.planned, result.unshared = own + united.work(once=True), own + united.work(once=False)
     result.tasks = sorted(tasks.values(), key=lambda task: task.level)
-    result.seconds = recorded_rates(store, folder)
+    result.seconds = recorded_rates(store, artifacts, folder, done)
     return result
 
 
@@ -186,36 +193,67 @@ class _United:
             self.there.add(stage.key)
 
 
-def _finished(runs: Sequence[SweepRun], folder: SweepFolder) -> set[str]:
-    """Ids of the runs that are done: one listing, and a look at those that were started."""
+def _finished(folder: SweepFolder) -> set[str]:
+    """Ids of the runs that are done: one listing, and a look at each that was started."""
     place = folder.path / "runs"
-    started = set(os.listdir(place)) if place.is_dir() else set()
-    return {run.run_id for run in runs if run.run_id in started and folder.folder(run).done}
+    return {name for name in os.listdir(place) if (place / name / "done").exists()} if place.is_dir() else set()
 
 
 def _stage_task(stage: Stage, run: SweepRun, levels: dict[str, int]) -> Task:
-    return Task(stage.key, stage.title, run, stage, frozenset(given.key for given in stage.inputs), levels[stage.key])
+    return Task(
+        stage.key,
+        stage.title,
+        run,
+        stage,
+        frozenset(given.key for given in stage.inputs),
+        levels[stage.key],
+        stage.kind,
+    )
 
 
 def _run_task(planned: Plan, run: SweepRun, levels: dict[str, int]) -> Task:
-    last = planned.last
+    last, config = planned.last, planned.config
+    seeds = f"trial {config.trial_seed}" + (f", hparams {config.hparams_seed}" if config.hparams_seed else "")
     held_out = " ".join(planned.problem.domain_name(domain) for domain in planned.problem.targets)
-    title = f"{planned.config.algorithm} {planned.config.dataset} -> {held_out} (trial {planned.config.trial_seed})"
+    title = f"{config.algorithm} {config.dataset} -> {held_out} ({seeds})"
     level = 1 + max((levels[given.key] for given in last.inputs), default=-1)
-    return Task(run.run_id, title, run, None, frozenset(given.key for given in last.inputs), level)
+    kind = "run" if last.steps else "combine"
+    return Task(run.run_id, title, run, None, frozenset(given.key for given in last.inputs), level, kind)
 
 
-def recorded_rates(store: Store, folder: SweepFolder) -> dict[str, float]:
-    """Seconds a step of each kind of stage, and seconds of a whole run of each algorithm, as measured so far."""
-    spent: dict[str, list[float]] = defaultdict(list)
-    for _, manifest in store.entries():
-        if "seconds" in manifest:
-            spent[manifest["stage"]].append(manifest["seconds"] / max(manifest.get("steps", 1), 1))
-    for run in folder.runs() if folder.file.exists() else []:
-        status = folder.folder(run).status()
-        if "seconds" in status:
-            spent[f"run {run.config.algorithm}"].append(status["seconds"])
-    return {kind: sum(values) / len(values) for kind, values in spent.items()}
+def recorded_rates(store: Store, artifacts: Iterable[str], folder: SweepFolder, done: Set[str]) -> dict[str, float]:
+    """Seconds a step of each kind of stage, and seconds of a whole run of each algorithm, as measured so far.
+
+    Of each, no more than :data:`SAMPLE` are read.
+
+    Args:
+        artifacts: names of the artifacts that are there.
+        done: ids of the runs that are done.
+    """
+    stages = ((name.partition("/")[0], store.root / name / MANIFEST) for name in artifacts)
+    runs = (
+        (f"run {run['config']['algorithm']}", folder.path / "runs" / run["id"] / "status.json")
+        for run in (read_sweep_file(folder.path)["runs"] if folder.file.exists() else [])
+        if run["id"] in done
+    )
+    files: dict[str, list[Path]] = defaultdict(list)
+    for kind, file in (*stages, *runs):
+        files[kind].append(file)
+    measured = {kind: [_rate(file) for file in _spread(found)] for kind, found in files.items()}
+    known = {kind: [rate for rate in rates if rate is not None] for kind, rates in measured.items()}
+    return {kind: sum(rates) / len(rates) for kind, rates in known.items() if rates}
+
+
+def _spread(files: list[Path]) -> list[Path]:
+    """At most :data:`SAMPLE` of ``files``, evenly through their names and so through the data sets."""
+    return sorted(files)[:: -(-len(files) // SAMPLE)]
+
+
+def _rate(file: Path) -> float | None:
+    """Seconds a step, of a stage, or seconds, of a run, as ``file`` tells; None where it does not."""
+    content = read_object(file)
+    seconds, steps = as_number(content.get("seconds")), as_number(content.get("steps"))
+    return None if seconds is None else seconds / max(steps or 1.0, 1.0)
 
 
 def find_stage(planned: Plan, key: str) -> Stage:

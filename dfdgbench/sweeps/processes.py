@@ -38,17 +38,31 @@ def elsewhere(sweep: Path) -> Counter[str]:
     return hosts
 
 
+def held_here(lease: Path) -> bool:
+    """Whether a process on this machine, which has not ended, holds ``lease``."""
+    return _pid(_owner(lease)) is not None
+
+
 def _pids(sweep: Path, leases: str) -> set[int]:
-    here = [owner.split(" ") for owner in _owners(sweep, leases) if not gone(owner)]
-    return {int(parts[1]) for parts in here if parts[0] == socket.gethostname() and parts[1].isdigit()}
+    return {pid for owner in _owners(sweep, leases) if (pid := _pid(owner)) is not None}
+
+
+def _pid(owner: str) -> int | None:
+    """The process of a lease's owner; None where it is no process of this machine, or has ended."""
+    host, *rest = owner.split(" ")
+    here = host == socket.gethostname() and rest and rest[0].isdecimal() and not gone(owner)
+    return int(rest[0]) if here else None
 
 
 def _owners(sweep: Path, leases: str) -> list[str]:
-    found = []
-    for path in sweep.glob(leases):
-        with contextlib.suppress(OSError):
-            found.append(path.read_text().split("\n")[0])
-    return [owner for owner in found if " " in owner]
+    owners = [_owner(path) for path in sweep.glob(leases)]
+    return [owner for owner in owners if " " in owner]
+
+
+def _owner(lease: Path) -> str:
+    with contextlib.suppress(OSError):
+        return lease.read_text(errors="replace").split("\n")[0]
+    return ""
 
 
 def _parent(pid: int) -> int:

@@ -11,6 +11,7 @@ import contextlib
 import json
 import math
 import os
+import shlex
 import tempfile
 import time
 from collections import Counter, defaultdict
@@ -20,8 +21,9 @@ from pathlib import Path
 from typing import Any
 
 from dfdgbench.errors import ConfigError, UnknownNameError, listing, near
-from dfdgbench.files import read_json
 from dfdgbench.leases import gone
+from dfdgbench.sweeps.processes import held_here
+from dfdgbench.tables.sweepfile import read_sweep_file
 from dfdgbench.versions import mixed
 
 STATES = {
@@ -85,12 +87,12 @@ class Watcher:
     def dead(self, lease: Path) -> bool:
         """Whether nobody holds ``lease``."""
         try:
-            text = lease.read_text()
+            text = lease.read_text(errors="replace")
         except OSError:
             return True
         if gone(text.split("\n")[0]):
             return True
-        before, since = self._seen.get(lease, ("", 0.0))
+        before, since = self._seen.get(lease, (None, 0.0))
         if before != text:
             self._seen[lease] = (text, time.monotonic())
             return False
@@ -102,15 +104,15 @@ class SweepStatus:
     """Every run of a sweep, and what can be said of all of them.
 
     Attributes:
-        launch: the options of the last launch.
         mixed: versions of code and packages in which runs differ.
+        jobs: a line about the jobs of each scheduler that has some.
     """
 
     path: Path
     name: str
     runs: list[RunStatus]
-    launch: dict[str, Any]
     mixed: list[str]
+    jobs: list[str] = field(default_factory=list)
 
     def states(self) -> dict[str, int]:
         """How many runs are in which state, in the order of :data:`STATES`; those of no run are left out."""
@@ -145,8 +147,9 @@ def read_sweep(
     """The status of the sweep in ``path``.
 
     Args:
-        scheduler: ids of runs to what ``Launcher.status`` of a launcher with a scheduler says of them: ``queued``,
+        scheduler: ids of runs to what ``Launcher.status`` of launchers with a scheduler says of them: ``queued``,
             ``preempted``, ``running``, or ``stopped`` where it had the run and has it no more; None where none was asked.
+            What a process on this machine holds is running, whatever a scheduler says.
         watcher: the one of earlier looks; None for a first look.
 
     Raises:
@@ -154,36 +157,26 @@ def read_sweep(
         ArtifactError: sweep.json is damaged.
     """
     root = Path(path)
-    content = read_content(root)
+    content = read_sweep_file(root)
     watcher = watcher or Watcher()
     runs, configs = [], []
     for number, entry in enumerate(content["runs"], 1):
         config = entry["config"]
-        run = RunStatus(number, entry["id"], str(config["algorithm"]), str(config["dataset"]), "planned")
+        run = RunStatus(number, entry["id"], config["algorithm"], config["dataset"], "planned")
         folder = root / "runs" / run.run
         there = _names(folder)
         _from_disk(run, folder, there, watcher)
-        if scheduler is not None:
+        if scheduler is not None and not (run.state == "running" and held_here(folder / "lease")):
             _from_scheduler(run, scheduler.get(run.run))
         if "config.json" in there:
-            configs.append(_object(folder / "config.json"))
+            configs.append(read_object(folder / "config.json"))
         runs.append(run)
-    return SweepStatus(root, str(content["spec"]["name"]), runs, dict(content.get("launch", {})), mixed(configs))
-
-
-def read_content(root: Path) -> dict[str, Any]:
-    """sweep.json as it is, checked no further than a reader of runs needs."""
-    file = root / "sweep.json"
-    if not file.exists():
-        raise ConfigError(f"{root} is no sweep's folder: it has no sweep.json. `dfdgbench sweep launch` makes one.")
-    content = read_json(file)
-    if not isinstance(content, dict) or not {"spec", "runs"} <= content.keys():
-        raise ConfigError(f"{file} describes no sweep. Remove it, or name another folder.")
-    return content
+    return SweepStatus(root, content["spec"]["name"], runs, mixed(configs))
 
 
 def settle(root: Path, status: SweepStatus, watcher: Watcher, patience: float) -> bool:
-    """Watch, for ``patience`` seconds, those leases of other machines that look as if nobody had touched them for long.
+    """Watch, for ``patience`` seconds, those leases of other machines that look as if nobody had touched them for long,
+    or as if they came from the future.
 
     How a file looks depends on clocks, which is why it only decides who is watched: two heartbeats' time without one
     is what counts. Returns whether anybody was watched; the sweep is then to be read again with ``watcher``.
@@ -191,7 +184,7 @@ def settle(root: Path, status: SweepStatus, watcher: Watcher, patience: float) -
     doubtful = [
         lease
         for run in status.runs
-        if run.state == "running" and _age(lease := root / "runs" / run.run / "lease", root) > watcher.stale
+        if run.state == "running" and abs(_age(lease := root / "runs" / run.run / "lease", root)) > watcher.stale
     ]
     if doubtful:
         for lease in doubtful:
@@ -217,7 +210,7 @@ def find_run(status: SweepStatus, name: str) -> RunStatus:
     known = [beginnings[close] for close in near(name, list(beginnings))] or [run.run for run in status.runs]
     raise UnknownNameError(
         f"There is no run of the sweep '{name}'. Near it: {listing(known, 5)}. Type an id, the beginning of one, or a "
-        f"number of `dfdgbench sweep status {status.path}`."
+        f"number of `dfdgbench sweep status {shlex.quote(str(status.path))}`."
     )
 
 
@@ -225,17 +218,17 @@ def _from_disk(run: RunStatus, folder: Path, there: set[str], watcher: Watcher) 
     """Set what the folder tells."""
     if not there:
         return
-    status = _object(folder / "status.json") if "status.json" in there else {}
-    run.seconds = _number(status.get("seconds"))
+    status = read_object(folder / "status.json") if "status.json" in there else {}
+    run.seconds = as_number(status.get("seconds"))
     if "done" in there:
         run.state = "trained" if "pending" in there else "done"
         return
     state = str(status.get("state", "waiting"))
     if state == "running" and watcher.dead(folder / "lease"):
-        status = _object(folder / "status.json")  # it may have ended between the two looks
+        status = read_object(folder / "status.json")  # it may have ended between the two looks
         state = str(status.get("state", "waiting"))
         if state == "done":
-            run.state, run.seconds = "done", _number(status.get("seconds"))
+            run.state, run.seconds = "done", as_number(status.get("seconds"))
             return
         state = "lost" if state == "running" else state
     run.state = state if state in STATES else "planned"
@@ -243,7 +236,7 @@ def _from_disk(run: RunStatus, folder: Path, there: set[str], watcher: Watcher) 
     if run.state in ("running", "lost", "stopped"):
         run.stage = str(status.get("stage", ""))
         run.step, run.steps = (_whole(status.get(name)) for name in ("step", "steps"))
-        run.rate, run.left = (_number(status.get(name)) for name in ("rate", "left"))
+        run.rate, run.left = (as_number(status.get(name)) for name in ("rate", "left"))
     if run.state != "running":
         run.rate = run.left = None
     if run.state in ("failed", "lost"):
@@ -269,7 +262,7 @@ def _names(folder: Path) -> set[str]:
         return set()
 
 
-def _object(path: Path) -> dict[str, Any]:
+def read_object(path: Path) -> dict[str, Any]:
     """The JSON object in ``path``; empty where there is none, or a damaged one."""
     with contextlib.suppress(OSError, ValueError):
         content = json.loads(path.read_bytes())
@@ -277,8 +270,9 @@ def _object(path: Path) -> dict[str, Any]:
     return {}
 
 
-def _number(value: Any) -> float | None:
-    return float(value) if isinstance(value, int | float) and math.isfinite(value) else None
+def as_number(value: Any) -> float | None:
+    """A finite number from 0: what a clock that jumped left is not known."""
+    return float(value) if isinstance(value, int | float) and 0 <= value < math.inf else None
 
 
 def _whole(value: Any) -> int | None:
@@ -299,7 +293,8 @@ def _log(folder: Path, there: Iterable[str]) -> str:
 
 
 def _age(lease: Path, root: Path) -> float:
-    """Seconds since ``lease`` was written, by the file system's clock where a file can be written, else by ours."""
+    """Seconds since ``lease`` was written, below 0 for a time to come: by the file system's clock where a file can be
+    written, else by ours."""
     try:
         written = lease.stat().st_mtime
     except OSError:

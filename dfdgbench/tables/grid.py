@@ -10,7 +10,7 @@ from pydantic import ConfigDict, Field, model_validator
 
 from dfdgbench.engine.config import RunConfig
 from dfdgbench.errors import ConfigError, listing, near
-from dfdgbench.tables.spec import Search, SeedProtocol, Strict, TableSpec, TestEnvGrid, load, read
+from dfdgbench.tables.spec import Name, Search, SeedProtocol, Strict, TableSpec, TestEnvGrid, load, read
 
 SWEEP = "sweep"
 """The name of a sweep from flags."""
@@ -44,7 +44,7 @@ class Grid(Strict):
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
-    name: str = SWEEP
+    name: Name = SWEEP
     title: str = ""
     algorithms: list[str] = Field(min_length=1)
     datasets: list[str] = Field(min_length=1)
@@ -82,7 +82,7 @@ class Grid(Strict):
         options = {name: spelled.pop(name) for name in OPTIONS if name in spelled}
         known = {"name": path.stem} | {name: value for name, value in spelled.items() if name in keys}
         try:
-            RunConfig.make(**options)
+            RunConfig.make(strict=True, **options)
         except ConfigError as error:
             mistakes += [line.removeprefix("--") for line in str(error).splitlines()]
         try:

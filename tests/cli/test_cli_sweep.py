@@ -50,8 +50,11 @@ def test_plan_counts_what_is_shared(sweep: Callable, tmp_path: Path) -> None:
 def test_plan_for_programs(sweep: Callable) -> None:
     plan = json.loads(sweep("plan", "--json").out)
     assert (plan["output_dir"], plan["levels"], plan["problems"]) == ("runs/tiny", 2, {})
-    levels = {kind: {task["level"] for task in plan["tasks"] if task["kind"] == kind} for kind in ("teacher", "run")}
-    assert levels == {"teacher": {0}, "run": {0, 1}}
+    levels = {
+        kind: {task["level"] for task in plan["tasks"] if task["kind"] == kind}
+        for kind in ("teacher", "run", "combine")
+    }
+    assert levels == {"teacher": {0}, "run": {0}, "combine": {1}}
     known = {task["id"] for task in plan["tasks"]}
     assert all(set(task["needs"]) <= known for task in plan["tasks"])
     assert {row["stage"]: row["stages"] for row in plan["stages"]} == {"teacher": 3, "run": 6}
@@ -140,7 +143,7 @@ def test_status_before_within_and_after(sweep: Callable, cli: Callable, tmp_path
     (second / "status.json").write_text('{"state": "failed", "error": "DataError: no"}')
     third.rename(tmp_path / "elsewhere")
     shown = cli("sweep", "status", "runs/tiny").out
-    assert "1/2 train 1 -> 2" in shown
+    assert "1/2, train 1 -> 2" in shown
     assert "DataError: no" in shown
     assert {"3 done", "1 running", "1 failed", "1 planned"} <= set(
         shown.splitlines()[-1].removeprefix("6 runs: ").split(", ")
@@ -191,6 +194,6 @@ def test_weights_out_of_reach_are_a_problem(sweep: Callable, tmp_path: Path, mon
     shown = sweep("plan", "--network", "resnet18", "--algorithms", "ERM")
     assert shown.code == 1
     assert "Problem 1 (keeps 2 runs from being executed here): The weights" in shown.out
-    assert "cannot be reached" in shown.out
+    assert "type: dfdgbench networks download resnet18" in shown.out
     assert "--weights none" in shown.out
     assert sweep("plan", "--network", "resnet18", "--weights", "none", "--algorithms", "ERM").code == 0

@@ -17,6 +17,7 @@ from dfdgbench.cli import sweep_manage, sweep_status
 from dfdgbench.leases import Lease
 from dfdgbench.sweeps import incomplete, processes
 from dfdgbench.sweeps import status as reading
+from dfdgbench.sweeps.launchers.base import Outcome
 
 TABLE = """
 name: tiny
@@ -145,7 +146,7 @@ def test_a_scheduler_that_cannot_be_asked_is_told(
 ) -> None:
     file = tmp_path / "runs" / "tiny" / "sweep.json"
     content = json.loads(file.read_text())
-    file.write_text(json.dumps({**content, "launch": {**content["launch"], "launcher": "slurmm"}}))
+    file.write_text(json.dumps({**content, "launchers": ["slurmm", "debug"]}))
     failed(folders[0])
     shown = sweep("status")
     assert "the scheduler could not be asked" in shown.err
@@ -243,7 +244,6 @@ def test_a_sweep_of_an_earlier_release_is_retried_with_its_execution_options(
 def test_the_failure_is_forgotten_before_the_run_begins(
     sweep: Callable, folders: list[Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from dfdgbench.sweeps.launchers.base import Outcome
     from dfdgbench.sweeps.launchers.debug import Debug
 
     failed(folders[0])
@@ -351,6 +351,47 @@ def test_cancelling_asks_the_scheduler(sweep: Callable, tmp_path: Path, monkeypa
 
     monkeypatch.setitem(LAUNCHERS._found, "debug", Scheduler)
     assert "Asked 5 jobs of the launcher debug to stop." in sweep("cancel").out
+
+
+def test_every_launcher_that_had_the_sweep_is_asked_and_none_keeps_the_others_from_it(
+    sweep: Callable, folders: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from dfdgbench.errors import ConfigError
+    from dfdgbench.sweeps.launchers.base import LAUNCHERS
+    from dfdgbench.sweeps.launchers.debug import Debug
+
+    class Cluster(Debug):
+        def cancel(self, sweep: object) -> int:
+            return 2
+
+        def status(self, sweep: object) -> dict[str, str]:
+            return {folders[0].name: "queued", folders[1].name: "stopped"}
+
+    class Silent(Debug):
+        def cancel(self, sweep: object) -> int:
+            raise ConfigError("nobody answers")
+
+        def status(self, sweep: object) -> dict[str, str]:
+            raise ConfigError("nobody answers")
+
+    LAUNCHERS.names()  # which registers the package's own
+    monkeypatch.setitem(LAUNCHERS._found, "cluster", Cluster)
+    monkeypatch.setitem(LAUNCHERS._found, "silent", Silent)
+    unfinished(folders[0], state="stopped")
+    unfinished(folders[1], ELSEWHERE.format(1), state="running")
+    monkeypatch.setattr(Debug, "submit", lambda *_: Outcome({}))
+    (folders[2] / "done").unlink()
+    for launcher in ("cluster", "silent", "debug"):
+        (folders[2] / "status.json").write_text('{"state": "failed"}')
+        sweep("retry", "--failed", "--launcher", launcher)
+    content = json.loads((tmp_path / "runs" / "tiny" / "sweep.json").read_text())
+    assert content["launchers"] == ["cluster", "silent", "debug"]
+    shown = sweep("cancel")
+    assert (shown.code, shown.out) == (1, "Asked 2 jobs of the launcher cluster to stop.\n")
+    assert "jobs of the launcher silent could not be asked to stop: nobody answers" in shown.err
+    # The cluster has the first run. That it has the second no more says nothing: it was not the last to be given it.
+    states = {run["run"]: run["state"] for run in json.loads(sweep("status", "--json").out)["runs"]}
+    assert (states[folders[0].name], states[folders[1].name]) == ("queued", "running")
 
 
 # Delete ---------------------------------------------------------------------------------------------------------------

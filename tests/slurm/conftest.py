@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
-import shutil
-import socket
-import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
-from private_slurm import CONFIGURATION, PROGRAMS, SLOW, TABLE, Scheduler, Sweep, free_port, wait_for
+from private_slurm import SLOW, TABLE, NoSchedulerError, Scheduler, Sweep, private_scheduler, wait_for
 
 
-def _cannot(reason: str) -> None:
+def _cannot(reason: str) -> NoReturn:
     """Skip; fail where the group was asked for by name."""
     if os.environ.get("DFDGBENCH_REQUIRE_SLURM") == "1":
         pytest.fail(f"{reason}, and DFDGBENCH_REQUIRE_SLURM=1 asks for a real scheduler")
@@ -24,55 +22,12 @@ def _cannot(reason: str) -> None:
 
 @pytest.fixture(scope="session")
 def scheduler(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scheduler]:
-    missing = [name for name in PROGRAMS if shutil.which(name) is None]
-    if missing:
-        _cannot(f"not installed: {', '.join(missing)} (Debian packages slurm-wlm and munge)")
-    if os.geteuid() != 0:
-        _cannot("a private slurmd needs root")
-    state = tmp_path_factory.mktemp("slurm")
-    for folder in ("state", "spool"):
-        (state / folder).mkdir()
-    facts = {"host": socket.gethostname(), "user": "root", "state": state}
-    (state / "slurm.conf").write_text(CONFIGURATION.format(controller=free_port(), worker=free_port(), **facts))
-    private = Scheduler(state)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("SLURM_CONF", str(state / "slurm.conf"))
-        for name in [name for name in os.environ if name.startswith(("SLURM_", "SBATCH_"))]:
-            if name != "SLURM_CONF":
-                patch.delenv(name)
-        patch.setenv("OMP_NUM_THREADS", "1")
-        patch.setenv("PATH", f"{Path(sys.executable).parent}:{os.environ['PATH']}")
+    with contextlib.ExitStack() as stack:
         try:
-            _start(private)
-            yield private
-        finally:
-            for daemon in ("slurmd", "slurmctld", "munged"):
-                private.stop(daemon)
-
-
-def _start(private: Scheduler) -> None:
-    state = private.state
-    key = state / "munge.key"
-    key.write_bytes(os.urandom(1024))
-    key.chmod(0o600)
-    munged = [
-        "munged",
-        "--force",
-        f"--socket={state}/munge.socket",
-        f"--key-file={key}",
-        f"--pid-file={state}/munged.pid",
-    ]
-    munged += [f"--log-file={state}/munged.log", f"--seed-file={state}/munged.seed"]
-    started = subprocess.run(munged, capture_output=True, text=True, check=False)
-    if started.returncode:
-        _cannot(f"munged does not start: {started.stderr.strip()}")
-    for daemon in ("slurmctld", "slurmd"):
-        private.start(daemon)
-    until = time.monotonic() + 30
-    while not private.answers():
-        if time.monotonic() > until:
-            _cannot(f"the scheduler does not get ready: {private.logs()}")
-        time.sleep(0.1)
+            private = stack.enter_context(private_scheduler(tmp_path_factory.mktemp("slurm")))
+        except NoSchedulerError as error:
+            _cannot(str(error))
+        yield private
 
 
 @pytest.fixture

@@ -84,6 +84,53 @@ def test_a_run_longer_than_its_time_limit_is_finished_by_a_second_job(slow: Swee
     assert slow.records() == undisturbed(slow, *SLOW)
 
 
+def test_runs_that_train_nothing_go_to_a_partition_of_their_own(sweep: Sweep, scheduler: Scheduler) -> None:
+    chosen = ("--algorithms", "Mean")
+    sweep.launch(*chosen, "--runs-per-job", 3, "--for", "combine", "partition=high", "cpus=1", "time=5")
+    lines = scheduler.call("squeue", "-h", "-r", "-o", "%P|%l|%j").splitlines()
+    asked = {name.split("-")[1]: (partition, limit) for partition, limit, name in (line.split("|") for line in lines)}
+    assert asked == {"level0": ("low", "1:00:00"), "level1": ("high", "5:00")}
+    scheduler.finish()
+    assert sweep.records() == undisturbed(sweep, *chosen)
+
+
+def test_tasks_that_are_executed_at_a_time_are_preempted_together_and_queued_again_once(
+    slow: Sweep, scheduler: Scheduler
+) -> None:
+    chosen = ("--algorithms", "Slow")
+    slow.launch(*chosen, "--tasks-per-gpu", 2)
+    wait_for("both runs under way", lambda: slow.under_way(2), 120)
+    (job,) = scheduler.jobs("RUNNING")
+    scheduler.call("sbatch", "-p", "high", "-n", 2, "-o", "/dev/null", "--wrap", "sleep 1")
+    wait_for("requeued job", lambda: job in scheduler.jobs("PENDING"), 60)
+    assert [status["state"] for status in slow.statuses()] == ["stopped"] * 2
+    assert "Restarts=1" in scheduler.call("scontrol", "show", "job", "-o", job)
+    (slow.root / "slowly").unlink()
+    scheduler.finish()
+    assert len(re.findall(r"going on from step [1-9]\d+ of 700", slow.logs())) == 2
+    assert slow.records() == undisturbed(slow, *chosen)
+
+
+def test_a_job_that_is_stopped_again_and_again_before_its_first_step_gives_up(
+    slow: Sweep, scheduler: Scheduler
+) -> None:
+    slow.launch(*SLOW)
+    (job,) = scheduler.jobs()
+    for _ in range(4):
+        wait_for("process that hears signals", lambda: scheduler.hurry() or slow.processes())
+        scheduler.call("scancel", "--signal=USR2", job)
+        wait_for("end of the process", lambda: not slow.processes())
+    wait_for("end of the queue", lambda: not scheduler.jobs())
+    told = scheduler.call("scontrol", "show", "job", "-o", job)
+    assert "JobState=FAILED" in told
+    assert "Restarts=3" in told
+    assert "Queued again 3 times, and not one step was kept" in slow.logs()
+    (slow.root / "slowly").unlink()
+    slow.launch(*SLOW)
+    scheduler.finish()
+    assert (slow.runs()[0] / "done").exists()
+
+
 def test_runs_make_the_artifacts_of_a_job_that_was_killed(sweep: Sweep, scheduler: Scheduler) -> None:
     chosen = ("--algorithms", "Mean")
     sweep.launch(*chosen, "--runs-per-job", 3)

@@ -37,7 +37,9 @@ def submit(fake: Fake) -> Callable[..., str]:
     def call(plan: SweepPlan, **resources: object) -> str:
         sweep = SweepFolder("out")
         sweep.write(load("quickstart"), plan.runs, Execution().model_dump(mode="json"))
-        outcome = LAUNCHERS.get("slurm")(None, Resources.make(resources)).submit(sweep, plan, Execution())
+        launcher = LAUNCHERS.get("slurm")(None, Resources.make(resources))
+        launcher.check(sweep, plan)
+        outcome = launcher.submit(sweep, plan, Execution())
         assert not outcome.failed
         return str(outcome.handed_over)
 

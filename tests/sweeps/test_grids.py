@@ -14,9 +14,10 @@ from dfdgbench.planning import Planner
 from dfdgbench.results.selection import needs
 from dfdgbench.settings import DATA_FREE, SETTINGS
 from dfdgbench.sweeps.folder import SweepFolder
-from dfdgbench.sweeps.grid import SweepRun, runs_of
+from dfdgbench.sweeps.grid import runs_of
 from dfdgbench.sweeps.grids import spec_of
 from dfdgbench.sweeps.places import Choice, additions, remarks
+from dfdgbench.sweeps.run import SweepRun
 from dfdgbench.tables.grid import Grid, source
 from dfdgbench.tables.rules import RuleNeeds
 from dfdgbench.tables.spec import Part, Row, Search, TableSpec
@@ -194,7 +195,8 @@ def test_a_method_without_anything_to_search_runs_its_defaults() -> None:
 def test_what_other_rules_would_add() -> None:
     table = spec(algorithms=["ERM", FREE], rules=["training-domain"], n_hparams=3)
     added = additions(Choice(table, RULES), 2)
-    assert added == {"leave-one-domain-out": 2 * 6 * 3, "oracle": 2 * 4 * 2, "oracle-best-step": 2 * 4 * 2}
+    searched = dict.fromkeys(("oracle", "oracle-best-step", "synthetic-holdout"), 2 * 4 * 2)  # of the data-free method
+    assert added == {"leave-one-domain-out": 2 * 6 * 3, **searched}
     for rule, count in added.items():
         larger = spec(algorithms=["ERM", FREE], rules=["training-domain", rule], n_hparams=3)
         here, there = ({run.run_id for run in runs_of(one, rules=RULES)} for one in (table, larger))

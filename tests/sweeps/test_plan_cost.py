@@ -18,8 +18,8 @@ from dfdgbench.networks import base
 from dfdgbench.networks.base import NetworkSpec
 from dfdgbench.planning import plan
 from dfdgbench.sweeps.folder import SweepFolder
-from dfdgbench.sweeps.grid import SweepRun
 from dfdgbench.sweeps.plan import SweepPlan, Work, plan_sweep
+from dfdgbench.sweeps.run import SweepRun
 
 SMALL = NetworkSpec("smallcnn", 2, image_size=28)
 # Two shards of four images a set, nine steps each.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections import Counter
 from collections.abc import Iterator
@@ -23,9 +24,11 @@ from dfdgbench.errors import HparamError, MissingDataError
 from dfdgbench.hparams import Hparams, hparam
 from dfdgbench.networks.base import NetworkSpec
 from dfdgbench.planning import Plan, Planner, open_dataset, plan
+from dfdgbench.sweeps import plan as united
 from dfdgbench.sweeps.folder import SweepFolder
-from dfdgbench.sweeps.grid import SweepRun
 from dfdgbench.sweeps.plan import plan_sweep
+from dfdgbench.sweeps.run import SweepRun
+from dfdgbench.tables.spec import load
 
 
 def config(algorithm: str = "DEKAN", target: int = 0, **options: Any) -> RunConfig:
@@ -220,3 +223,27 @@ def test_stages_and_runs_are_looked_for_by_listings(
     plan_sweep(runs, SweepFolder(tmp_path), execution)
     ours = [path for path in listed if tmp_path in path.parents]
     assert ours == [tmp_path / "runs", Path(execution.artifacts) / "teacher"]
+
+
+def test_rates_are_of_a_bounded_sample_through_all_names_and_of_numbers_that_a_clock_can_give(
+    execution: Execution, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(united, "SAMPLE", 4)
+    for number in range(17):
+        folder = Path(execution.artifacts) / "teacher" / f"{number:02d}"
+        folder.mkdir(parents=True)
+        (folder / "artifact.json").write_text(json.dumps({"stage": "teacher", "seconds": 10.0 * number, "steps": 10}))
+    sweep, runs = SweepFolder(tmp_path / "sweep"), [SweepRun(0, 0, "0", config(seed=seed)) for seed in range(4)]
+    sweep.write(load("quickstart"), runs, {})
+    for run, seconds in zip(runs, (3.0, -5.0, float("nan"), 5.0), strict=True):
+        folder = sweep.folder(run)
+        folder.path.mkdir(parents=True)
+        folder.say("done", seconds=seconds)
+        (folder.path / "done").write_text("done")
+    read: list[Path] = []
+    look = united.read_object
+    monkeypatch.setattr(united, "read_object", lambda path: read.append(path) or look(path))
+    rates = plan_sweep(runs, sweep, execution).seconds
+    assert rates == {"teacher": 7.5, "run DEKAN": 4.0}
+    assert [path.parent.name for path in read if path.name == "artifact.json"] == ["00", "05", "10", "15"]
+    assert len(read) == 8

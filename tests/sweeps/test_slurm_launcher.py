@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from fake_slurm import Fake, plan_of, tasks_of
+from fake_slurm import Fake, of_kinds, plan_of, tasks_of
 
 from dfdgbench.sweeps.folder import SweepFolder
 from dfdgbench.sweeps.launchers.base import LAUNCHERS
@@ -118,11 +118,54 @@ def test_runs_per_job_and_max_running(submit: Callable[..., str], fake: Fake) ->
     assert sizes == [1] + [2] * 9
 
 
+def test_arrays_are_of_one_level_and_the_same_resources(submit: Callable[..., str], fake: Fake) -> None:
+    plan = plan_of(
+        of_kinds(0, "teacher", "inverted", "teacher"), of_kinds(1, "run", "combine", "run", "combine", "combine")
+    )
+    combine = {"partition": "gpu", "gres": None, "runs_per_job": 3}
+    submit(plan, gres="gpu:1", kinds={"combine": combine, "teacher": {"time": 5}}, tasks_per_gpu=2)
+    asked = [re.findall(r"--(?:dependency|partition|gres|time)=(\S+)", script) for script in fake.scripts()]
+    assert asked == [["gpu:1", "5"], ["gpu:1"], ["afterany:101:102", "gpu:1"], ["afterany:101:102", "gpu"]]
+    bundles = [
+        json.loads(Path("out/launcher", given.tasks).read_text())
+        for given in Ledger(Path("out/launcher")).submissions()
+    ]
+    assert [bundle["execution"]["device"] for bundle in bundles] == ["auto", "auto", "auto", "cpu"]
+    assert [[task.get("trains", True) for task in bundle["tasks"]] for bundle in bundles] == [
+        [True] * 2,
+        [True],
+        [True] * 2,
+        [False] * 3,
+    ]
+    numbers = [
+        pickle.loads(Path(f"out/launcher/{job}_submitted.pkl").read_bytes()).function.arguments[-2:]
+        for job in (101, 104)
+    ]
+    assert numbers == [("--tasks-per-gpu", "2")] * 2
+
+
+def test_runs_with_resources_of_their_own_hold_nobody_up(submit: Callable[..., str], fake: Fake) -> None:
+    plan = plan_of(of_kinds(0, "teacher"), of_kinds(1, "combine", "inverted"), of_kinds(2, "fused"), of_kinds(3, "run"))
+    submit(plan, kinds={"combine": {"time": 5}})
+    after = [re.findall(r"--dependency=afterany:(\S+)", script) for script in fake.scripts()]
+    assert after == [[], ["101"], ["101"], ["103"], ["104"]]
+
+
+def test_one_array_where_kinds_ask_for_the_same(submit: Callable[..., str], fake: Fake) -> None:
+    submit(
+        plan_of(of_kinds(0, "teacher", "inverted")),
+        kinds={"teacher": {"time": 5}, "inverted": {"time": "5"}},
+    )
+    assert len(fake.scripts()) == 1
+
+
 def test_what_is_queued_is_not_submitted_again(submit: Callable[..., str], fake: Fake) -> None:
     first = tasks_of(4)
     submit(plan_of(first))
     names = [submission.name for submission in Ledger(Path("out/launcher")).submissions()]
-    fake.says("squeue", f"101_0|0|RUNNING|{names[0]}\n102|N/A|PENDING|{names[1]}\n7|N/A|RUNNING|another\n")
+    fake.says(
+        "squeue", f"101_0|0|RUNNING|None|{names[0]}\n102|N/A|PENDING|None|{names[1]}\n7|N/A|RUNNING|None|another\n"
+    )
     told = submit(plan_of(first, tasks_of(1, 1, frozenset({first[3].id}))))
     assert "Submitted 3 tasks, jobs 103, 104." in told
     assert "2 tasks are queued or running already" in told
@@ -158,13 +201,32 @@ def test_a_cut_line_of_the_ledger_loses_that_line_alone(tmp_path: Path) -> None:
     assert [submission.name for submission in ledger.submissions()] == ["first", "second"]
 
 
+def test_jobs_that_wait_for_a_person_are_told_with_what_to_type(submit: Callable[..., str], fake: Fake) -> None:
+    submit(plan_of(tasks_of(4)))
+    one, two = (submission.name for submission in Ledger(Path("out/launcher")).submissions())
+    launcher, sweep = LAUNCHERS.get("slurm")(), SweepFolder("out")
+    fake.says(
+        "squeue",
+        f"101_0|0|PENDING|Priority|{one}\n101_1|1|PENDING|launch failed requeued held|{one}\n102|N/A|PENDING|JobHeldUser|{two}\n",
+    )
+    told = launcher.jobs_told(sweep)
+    assert "Jobs: 3 waiting." in told
+    assert (
+        "2 of the waiting ones are held (JobHeldUser, launch failed requeued held) and begin no more by themselves."
+        in told
+    )
+    assert told.endswith("type: scontrol release 101_1 102")
+    fake.says("squeue", f"101_0|0|RUNNING|JobHeldUser|{one}\n")
+    assert launcher.jobs_told(sweep) == "Jobs: 1 running."
+
+
 def test_states_and_cancel(submit: Callable[..., str], fake: Fake) -> None:
     runs = tasks_of(6)
     submit(plan_of(runs))
     one, two = (submission.name for submission in Ledger(Path("out/launcher")).submissions())
     fake.says(
         "squeue",
-        f"101_0|0|RUNNING|{one}\n101_1|1|PENDING|{one}\n101_2|2|PENDING|{one}\n102_0|0|RUNNING|{two}\n9|0|RUNNING|x\n",
+        f"101_0|0|RUNNING|None|{one}\n101_1|1|PENDING|None|{one}\n101_2|2|PENDING|None|{one}\n102_0|0|RUNNING|None|{two}\n9|0|RUNNING|None|x\n",
     )
     sweep = SweepFolder("out")
     for task, state in zip(runs, ("running", "stopped", None, None, "running", "failed"), strict=True):
@@ -172,6 +234,11 @@ def test_states_and_cancel(submit: Callable[..., str], fake: Fake) -> None:
             sweep.folder(task.run).path.mkdir(parents=True)
             sweep.folder(task.run).say(state)  # type: ignore[arg-type]
     launcher = LAUNCHERS.get("slurm")()
+    assert launcher.jobs_told(sweep) == "Jobs: 2 running, 2 waiting."
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(SweepFolder, "runs", lambda _: [runs[0].run])
+        shared = launcher.jobs_told(sweep)
+    assert shared == "Jobs: 2 running, 2 waiting, with 3 shared stages among their tasks."
     found = launcher.status(sweep)
     assert [found[task.id] for task in runs] == ["running", "preempted", "queued", "queued", "stopped", "failed"]
     assert launcher.cancel(sweep) == 4

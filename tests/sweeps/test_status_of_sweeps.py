@@ -9,17 +9,20 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from fake_slurm import Fake, plan_of, tasks_of
 
 from dfdgbench.engine.config import RunConfig
 from dfdgbench.errors import ArtifactError, ConfigError, UnknownNameError
 from dfdgbench.leases import Lease
 from dfdgbench.sweeps import status as module
 from dfdgbench.sweeps.folder import SweepFolder
-from dfdgbench.sweeps.grid import SweepRun
+from dfdgbench.sweeps.processes import ask_to_stop
+from dfdgbench.sweeps.run import SweepRun
+from dfdgbench.sweeps.slurm.ledger import Ledger
 from dfdgbench.sweeps.status import Watcher, find_run, read_sweep, settle
 from dfdgbench.tables.spec import load
 
@@ -107,6 +110,12 @@ def test_what_a_scheduler_has_is_queued_and_what_it_lost_is_lost(sweep: Sweep) -
     ]  # fmt: skip
 
 
+def test_what_a_process_here_holds_is_running_whatever_a_scheduler_says(sweep: Sweep, held: Lease) -> None:
+    sweep.write(0, state="running")
+    for told in ("queued", "preempted", "stopped"):
+        assert sweep.state(0, scheduler={sweep.runs[0].run_id: told}) == "running"
+
+
 @pytest.mark.parametrize("jump", [-86400.0, 0.0, 86400.0])
 def test_another_machines_clock_makes_no_run_lost(sweep: Sweep, jump: float) -> None:
     folder = sweep.write(0, ELSEWHERE.format(1), state="running", updated=time.time() + jump)
@@ -131,12 +140,13 @@ def test_only_heartbeats_that_stay_away_make_a_run_of_another_machine_lost(
     assert sweep.state(0, watcher=watcher) == "lost"
 
 
+@pytest.mark.parametrize("jump", [-7200.0, 7200.0])
 @pytest.mark.parametrize(("beats", "state"), [(True, "running"), (False, "lost")])
-def test_a_lease_that_looks_old_is_watched_before_it_is_called_lost(
-    sweep: Sweep, monkeypatch: pytest.MonkeyPatch, beats: bool, state: str
+def test_a_lease_that_looks_old_or_comes_from_the_future_is_watched_before_it_is_called_lost(
+    sweep: Sweep, monkeypatch: pytest.MonkeyPatch, beats: bool, state: str, jump: float
 ) -> None:
     folder = sweep.write(0, ELSEWHERE.format(1), state="running")
-    os.utime(folder / "lease", (time.time() - 7200,) * 2)
+    os.utime(folder / "lease", (time.time() + jump,) * 2)
     now = [1000.0]
     monkeypatch.setattr(module.time, "monotonic", lambda: now[0])
 
@@ -189,9 +199,21 @@ def test_work_left_is_estimated_by_algorithm(sweep: Sweep, held: Lease) -> None:
 
 
 def test_numbers_that_are_none_are_not_known(sweep: Sweep, held: Lease) -> None:
-    sweep.write(0, state="running", rate=float("inf"), left=float("nan"))
-    run = read_sweep(sweep.folder.path).runs[0]
-    assert (run.rate, run.left) == (None, None)
+    for wrong in (float("inf"), float("nan"), -3.0, "x"):
+        sweep.write(0, state="running", rate=wrong, left=wrong)
+        (sweep.write(1, state="done", seconds=wrong) / "done").write_text("done")
+        found = read_sweep(sweep.folder.path)
+        assert (found.runs[0].rate, found.runs[0].left, found.runs[1].seconds) == (None, None, None)
+        assert found.work_left() == (0.0, 9)
+
+
+@pytest.mark.parametrize("text", ["", "\xff\xfe", f"{socket.gethostname()} x y z\n", f"{socket.gethostname()}\n"])
+def test_damaged_leases_are_watched_like_those_of_other_machines(sweep: Sweep, text: str) -> None:
+    folder = sweep.write(0, state="running")
+    (folder / "lease").write_bytes(text.encode("latin-1"))
+    assert sweep.state(0) == "running"
+    assert sweep.state(0, scheduler={sweep.runs[0].run_id: "stopped"}) == "lost"
+    assert ask_to_stop(sweep.folder.path) == 0
 
 
 def test_a_mixture_of_versions_is_told(sweep: Sweep) -> None:
@@ -217,9 +239,9 @@ def test_finding_a_run(sweep: Sweep) -> None:
 def test_folders_that_are_no_sweeps(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"has no sweep\.json"):
         read_sweep(tmp_path)
-    for text, error in (("{", ArtifactError), ("[]", ConfigError), ("{}", ConfigError)):
+    for text in ("", "{", "[]", "{}", "[" * 100_000):
         (tmp_path / "sweep.json").write_text(text)
-        with pytest.raises(error, match=r"sweep\.json"):
+        with pytest.raises(ArtifactError, match=r"sweep\.json is damaged"):
             read_sweep(tmp_path)
 
 
@@ -227,6 +249,29 @@ def test_reading_a_sweep_imports_nothing_heavy() -> None:
     code = "import dfdgbench.sweeps.status, sys; print({'torch', 'pydantic', 'numpy', 'pandas'} & set(sys.modules))"
     ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert ended.stdout == "set()\n"
+
+
+@pytest.mark.parametrize("launcher", ["local", "debug", "commands", "slurm"])
+def test_status_and_cancel_import_no_torch_whatever_the_launcher(
+    sweep: Sweep, launcher: str, fake: Fake, submit: Callable[..., str]
+) -> None:
+    tasks = tasks_of(2)
+    submit(plan_of(tasks))
+    (name,) = (line.name for line in Ledger(Path("out/launcher")).submissions())
+    fake.says("squeue", f"101_0|0|PENDING|Priority|{name}\n")
+    file = Path("out/sweep.json")
+    file.write_text(json.dumps({**json.loads(file.read_text()), "launchers": [launcher]}))
+    code = """
+import sys
+from dfdgbench.cli.main import main
+main(["sweep", "status", "out"])
+main(["sweep", "cancel", "out"])
+sys.exit("torch" in sys.modules)
+"""
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert (ended.returncode, ended.stderr) == (0, "")
+    asked = launcher == "slurm"
+    assert ("2 runs: 1 queued, 1 planned" in ended.stdout, bool(fake.calls("scancel"))) == (asked, asked)
 
 
 def test_two_people_who_launch_parts_of_a_sweep_at_once_lose_no_run(sweep: Sweep) -> None:

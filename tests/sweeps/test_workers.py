@@ -14,11 +14,11 @@ from pathlib import Path
 import pytest
 import torch
 
+from dfdgbench.cores import available_cores
 from dfdgbench.engine.config import Execution, RunConfig
-from dfdgbench.sweeps.grid import SweepRun
-from dfdgbench.sweeps.launchers.local import ATTEMPTS, _Board
-from dfdgbench.sweeps.plan import Task
-from dfdgbench.sweeps.worker import attempt, sequence_of, serve, visible_gpus
+from dfdgbench.sweeps.pool import ATTEMPTS, Board, Piece
+from dfdgbench.sweeps.run import SweepRun
+from dfdgbench.sweeps.worker import Worker, attempt, sequence_of, serve, visible_gpus
 
 
 @pytest.mark.parametrize(
@@ -63,8 +63,9 @@ def _closed() -> Connection:
 def test_a_worker_takes_one_gpu_and_logs_to_a_file_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,2")
     monkeypatch.setenv("TQDM_DISABLE", "1")
-    serve(_closed(), "2", str(tmp_path / "logs"))
-    assert os.environ["CUDA_VISIBLE_DEVICES"] == "2"
+    monkeypatch.setenv("DFDGBENCH_CORES", "")
+    serve(_closed(), Worker(str(tmp_path / "logs"), cores=1).on("2"))
+    assert (os.environ["CUDA_VISIBLE_DEVICES"], available_cores()) == ("2", 1)
     logging.getLogger("dfdgbench").info("hello")
     assert (tmp_path / "logs" / f"worker-{os.getpid()}.txt").read_text().endswith(" hello\n")
 
@@ -73,7 +74,7 @@ def test_a_worker_takes_one_gpu_and_logs_to_a_file_of_its_own(tmp_path: Path, mo
 def test_a_worker_without_gpus_leaves_the_variable_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
     monkeypatch.setenv("TQDM_DISABLE", "1")
-    serve(_closed(), None, str(tmp_path))
+    serve(_closed(), Worker(str(tmp_path)))
     assert os.environ["CUDA_VISIBLE_DEVICES"] == ""
 
 
@@ -100,7 +101,6 @@ def test_cancelling_asks_what_runs_on_this_machine_to_stop(tmp_path: Path, monke
     from dfdgbench.engine.config import RunConfig
     from dfdgbench.leases import Lease
     from dfdgbench.sweeps.folder import SweepFolder
-    from dfdgbench.sweeps.grid import SweepRun
     from dfdgbench.sweeps.launchers.base import LAUNCHERS
     from dfdgbench.tables.spec import load
 
@@ -122,7 +122,6 @@ def test_cancelling_asks_what_runs_on_this_machine_to_stop(tmp_path: Path, monke
 def test_a_run_keeps_its_row_when_the_tables_rows_change(tmp_path: Path) -> None:
     from dfdgbench.engine.config import RunConfig
     from dfdgbench.sweeps.folder import SweepFolder
-    from dfdgbench.sweeps.grid import SweepRun
     from dfdgbench.tables.spec import load
 
     spec = load("quickstart")
@@ -135,11 +134,11 @@ def test_a_run_keeps_its_row_when_the_tables_rows_change(tmp_path: Path) -> None
 
 
 def test_a_task_waits_for_what_it_needs_and_comes_back_last_after_a_crash() -> None:
-    run = SweepRun(0, 0, "A", RunConfig.make())
     first, second, needy = (
-        Task(name, name, run, None, frozenset(needs), 0) for name, needs in (("a", ()), ("b", ()), ("c", ("a",)))
+        Piece(name, name, RunConfig.make(), "folder", None, frozenset(needs))
+        for name, needs in (("a", ()), ("b", ()), ("c", ("a",)))
     )
-    board = _Board({task.id: task for task in (needy, first, second)}, there=set())
+    board = Board({piece.id: piece for piece in (needy, first, second)}, set())
     assert board.take() is first
     assert board.crashed(first)
     assert [board.take(), board.take(), board.take()] == [second, first, None]

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import logging
+from typing import TYPE_CHECKING
 
 from dfdgbench.engine.config import Execution
 from dfdgbench.errors import DfdgbenchError
 from dfdgbench.sweeps.folder import SweepFolder
 from dfdgbench.sweeps.launchers.base import LAUNCHERS, Launcher, Outcome
-from dfdgbench.sweeps.plan import SweepPlan
 from dfdgbench.sweeps.worker import perform
+
+if TYPE_CHECKING:
+    from dfdgbench.sweeps.plan import SweepPlan
 
 log = logging.getLogger("dfdgbench")
 

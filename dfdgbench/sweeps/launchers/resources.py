@@ -1,10 +1,10 @@
-"""What a task asks of a scheduler, checked before anything is submitted; and a site's defaults for it."""
+"""What a task asks of a scheduler, by what it is, checked before anything is submitted; and a site's defaults for it."""
 
 from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -18,6 +18,9 @@ _OWN = {"array", "begin", "chdir", "dependency", "error", "export-file", "job-na
 _OWN |= {"ntasks-per-node", "open-mode", "output", "parsable", "requeue", "signal", "test-only", "wait", "wrap"}
 _FLAGS = ("partition", "account", "qos", "constraint", "gres", "time", "mem")
 _FOR = {"cpus-per-task": "cpus", **{name: name for name in _FLAGS}}
+_NUMBERS = ("cpus", "runs_per_job", "tasks_per_gpu", "max_running")
+_NOTHING = ("", "null", "~")  # as YAML writes it
+RUN, COMBINE = "run", "combine"
 
 
 def one_line(text: str) -> str:
@@ -99,10 +102,14 @@ class Resources(BaseModel):
     Attributes:
         time: minutes.
         slurm: more long options of sbatch, by name.
-        runs_per_job: how many tasks one job executes, one after the other in one process.
+        runs_per_job: how many tasks one job executes; None: as many as at a time on one GPU.
+        tasks_per_gpu: how many of them share a GPU at a time, each in a process of its own; of a job without a GPU, how
+            many it executes at a time.
         max_running: how many jobs of a level run at a time; None: as many as the scheduler lets.
         setup: lines of shell before the command, such as ``module load cuda``.
         python: what starts Python in a job; None for the Python that launches.
+        kinds: what tasks of a kind ask for instead: a stage's kind, ``run``, or ``combine`` for runs whose own stage makes no
+            step. Keys are those above, None for what such tasks do not ask for. ``combine`` is like ``run`` where it is absent.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
@@ -116,10 +123,41 @@ class Resources(BaseModel):
     mem: Annotated[str, BeforeValidator(_memory)] | None = None
     cpus: Annotated[int, Field(ge=1)] | None = None
     slurm: Annotated[dict[str, str], AfterValidator(_extra)] = Field(default_factory=dict)
-    runs_per_job: Annotated[int, Field(ge=1)] = 1
+    runs_per_job: Annotated[int, Field(ge=1)] | None = None
+    tasks_per_gpu: Annotated[int, Field(ge=1)] = 1
     max_running: Annotated[int, Field(ge=1)] | None = None
     setup: list[Setup] = Field(default_factory=list)
     python: Setup | None = None
+    kinds: dict[str, dict[str, Any]] = Field(default_factory=dict)
+
+    @property
+    def bundle(self) -> int:
+        """How many tasks a job executes."""
+        return self.runs_per_job or self.tasks_per_gpu
+
+    @property
+    def asks_for_gpu(self) -> bool:
+        """Whether a GPU is named; a partition may give one unnamed."""
+        return "gpu" in (self.gres or "") or any(name.startswith("gpus") for name in self.slurm)
+
+    def entry(self, kind: str) -> str | None:
+        """The key of :attr:`kinds` that tasks of ``kind`` follow; None where they ask for what all ask for."""
+        followed = RUN if kind == COMBINE and COMBINE not in self.kinds else kind
+        return followed if followed in self.kinds else None
+
+    def of(self, kind: str) -> Resources:
+        """What a task of ``kind`` asks for."""
+        entry = self.entry(kind)
+        return self._laid_over(self.kinds[entry] if entry else {}, "")
+
+    def _laid_over(self, more: Mapping[str, Any], where: str) -> Resources:
+        """These with a kind's entry on top."""
+        if "kinds" in more:
+            raise ConfigError(f"{where} cannot hold kinds of its own.")
+        given = {**self.model_dump(exclude={"kinds"}), **more}
+        given["slurm"] = {**self.slurm, **(more.get("slurm") or {})}
+        given["slurm"] = {name: value for name, value in given["slurm"].items() if value is not None}
+        return Resources.make({name: value for name, value in given.items() if value is not None}, where)
 
     @classmethod
     def make(cls, given: Mapping[str, Any], where: str = "") -> Resources:
@@ -129,13 +167,19 @@ class Resources(BaseModel):
             where: the file they stand in; empty for flags.
         """
         try:
-            return cls.model_validate(dict(given))
+            made = cls.model_validate(dict(given))
         except ValidationError as error:
             raise ConfigError("\n".join(_told(dict(e), where) for e in error.errors())) from error
+        for kind, more in made.kinds.items():
+            made._laid_over(more, f"kinds.{one_line(kind)} of {where}" if where else f"--for {kind}")
+        return made
+
+
+_SINGLE = [name for name in Resources.model_fields if name not in ("setup", "slurm", "kinds")]
 
 
 def _told(error: dict[str, Any], where: str) -> str:
-    name = str(error["loc"][0])
+    name = ".".join(str(part) for part in error["loc"] if error["loc"][0] == "kinds") or str(error["loc"][0])
     shown = f"{name} of {where}" if where else f"--{name.replace('_', '-')}"
     if error["type"] == "extra_forbidden":
         known = list(Resources.model_fields)
@@ -170,19 +214,34 @@ def site_defaults() -> dict[str, Any]:
         return {}
     if not isinstance(content, dict):
         raise ConfigError(f"The site's file {path} must hold keys and values, for example 'partition: gpu'.")
-    for name in ("cpus", "runs_per_job", "max_running"):
-        if str(content.get(name, "")).isdecimal():
-            content[name] = int(content[name])
+    content = _typed({name: value for name, value in content.items() if value not in _NOTHING})
+    if isinstance(content.get("kinds"), dict):
+        entries = {kind: {} if more in _NOTHING else more for kind, more in content["kinds"].items()}
+        content["kinds"] = {kind: _typed(more) if isinstance(more, dict) else more for kind, more in entries.items()}
     Resources.make(content, str(path))
     return content
 
 
-def resources_of(flags: Mapping[str, Any], extra: Iterable[str] = ()) -> Resources:
+def _typed(given: Mapping[str, Any]) -> dict[str, Any]:
+    """Texts as what they stand for: numbers, and nothing."""
+    typed: dict[str, Any] = {}
+    for name, value in given.items():
+        if isinstance(value, dict) and name == "slurm":
+            typed[name] = {option: None if text in _NOTHING else text for option, text in value.items()}
+        elif isinstance(value, str) and value in _NOTHING:
+            typed[name] = None
+        else:
+            typed[name] = int(value) if name in _NUMBERS and str(value).isdecimal() else value
+    return typed
+
+
+def resources_of(flags: Mapping[str, Any], extra: Iterable[str] = (), kinds: Iterable[Sequence[str]] = ()) -> Resources:
     """The site's defaults with what was typed on top.
 
     Args:
         flags: values by key, None where a flag was not given.
-        extra: ``KEY=VALUE`` pairs.
+        extra: ``KEY=VALUE`` pairs, further options of sbatch.
+        kinds: a kind and its ``KEY=VALUE`` pairs; an empty value takes a default away.
     """
     given = {name: value for name, value in flags.items() if value is not None}
     defaults = site_defaults()
@@ -192,4 +251,30 @@ def resources_of(flags: Mapping[str, Any], extra: Iterable[str] = ()) -> Resourc
         if not equals or not name:
             raise ConfigError(f"--slurm {pair!r} is not KEY=VALUE. Type for example --slurm mail-type=END.")
         more[name.removeprefix("--")] = value
-    return Resources.make({**defaults, **given, **({"slurm": more} if more else {})})
+    entries: dict[str, dict[str, Any]] = {kind: dict(entry) for kind, entry in defaults.get("kinds", {}).items()}
+    for kind, *pairs in kinds:
+        _add_pairs(entries.setdefault(kind, {}), kind, pairs)
+    laid = {**({"slurm": more} if more else {}), **({"kinds": entries} if entries else {})}
+    return Resources.make({**defaults, **given, **laid})
+
+
+def _add_pairs(entry: dict[str, Any], kind: str, pairs: Sequence[str]) -> None:
+    """Lay what was typed after ``--for KIND`` over that kind's entry."""
+    if not pairs:
+        raise ConfigError(f"--for {kind}: there is no KEY=VALUE. Type for example --for {kind} partition=cpu gres=")
+    for pair in pairs:
+        name, equals, value = pair.partition("=")
+        name = name.removeprefix("--").replace("-", "_") if not name.startswith("slurm.") else name
+        if not equals or not name:
+            raise ConfigError(
+                f"--for {kind}: {pair!r} is not KEY=VALUE. Type for example --for {kind} partition=cpu gres=, and the "
+                "table's name before --for."
+            )
+        if name.startswith("slurm."):
+            entry["slurm"] = {**(entry.get("slurm") or {}), name.removeprefix("slurm."): value or None}
+        elif name in ("setup", "slurm", "kinds"):
+            raise ConfigError(
+                f"--for {kind}: {name} is for the site's file. As flags: {listing(_SINGLE)}, slurm.OPTION."
+            )
+        else:
+            entry |= _typed({name: value})

@@ -1,22 +1,26 @@
-"""The SLURM launcher: one array of jobs a level, through submitit; it hands over and returns."""
+"""The SLURM launcher: an array of jobs a level and resources, through submitit; it hands over and returns."""
 
 from __future__ import annotations
 
 import logging
+import shlex
 import warnings
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
+from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dfdgbench.engine.config import Execution
-from dfdgbench.errors import missing_extra
+from dfdgbench.errors import listing, missing_extra
 from dfdgbench.leases import Lease
-from dfdgbench.sweeps.bundles import Bundle, bundled, by_level, write_bundles
+from dfdgbench.sweeps.bundles import Bundle, Group, execution_of, groups, write_bundles
 from dfdgbench.sweeps.folder import SweepFolder
+from dfdgbench.sweeps.kinds import check_kinds
 from dfdgbench.sweeps.launchers.base import LAUNCHERS, Launcher, Outcome
-from dfdgbench.sweeps.launchers.resources import Resources
-from dfdgbench.sweeps.plan import SweepPlan, Task
+from dfdgbench.sweeps.launchers.resources import COMBINE, RUN, Resources
 from dfdgbench.sweeps.slurm import commands
 from dfdgbench.sweeps.slurm.checks import check_path, check_resources
 from dfdgbench.sweeps.slurm.ledger import Ledger, fresh_name, noted
@@ -24,6 +28,8 @@ from dfdgbench.sweeps.slurm.script import Command, parameters, python_of, work_a
 
 if TYPE_CHECKING:
     from submitit import SlurmExecutor
+
+    from dfdgbench.sweeps.plan import SweepPlan, Task
 
 log = logging.getLogger("dfdgbench")
 
@@ -38,19 +44,20 @@ class _Handing:
     resources: Resources
     ledger: Ledger
 
-    def submit(self, level: int, bundles: Sequence[Bundle], most: int | None, after: Sequence[str]) -> str:
-        """Submit one array; returns its number."""
+    def submit(self, group: Group, bundles: Sequence[Bundle], most: int | None, after: Sequence[str]) -> str:
+        """Submit one array of a group's bundles; returns its number."""
         folder = self.ledger.folder
-        name = fresh_name(self.name, level)
+        name = fresh_name(self.name, group.level)
         tasks = folder / f"{name}.jsonl"
-        write_bundles(tasks, bundles, self.execution)
-        submission = noted(name, level, [[task.id for task in bundle] for bundle in bundles], tasks.name)
+        write_bundles(tasks, bundles, execution_of(self.execution, group, self.resources), self.resources)
+        submission = noted(name, group.level, [[task.id for task in bundle] for bundle in bundles], tasks.name)
         self.ledger.add(submission)
-        calls = [Command(work_arguments(self.sweep.path.resolve(), tasks, index)) for index in range(len(bundles))]
-        asked = parameters(self.resources, name, len(bundles), most, list(after))
+        place, several = self.sweep.path.resolve(), group.resources.tasks_per_gpu
+        calls = [Command(work_arguments(place, tasks, index, several)) for index in range(len(bundles))]
+        asked = parameters(group.resources, name, len(bundles), most, list(after))
         # A refusal may come of a submission that was heard: what has this name is not to run twice.
         job = commands.persistent(
-            lambda: _sbatch(folder, python_of(self.resources), asked, calls),
+            lambda: _sbatch(folder, python_of(group.resources), asked, calls),
             lambda: commands.call("scancel", f"--name={name}"),
         )
         self.ledger.add(replace(submission, job=job))
@@ -59,23 +66,31 @@ class _Handing:
 
 @LAUNCHERS.register("slurm")
 class Slurm(Launcher):
-    """On a SLURM cluster: an array a level, after the level before; preempted jobs go on by themselves."""
+    """On a SLURM cluster: an array a level and resources, after the level before; preempted jobs go on by themselves."""
 
     uses_resources = True
 
-    def submit(self, sweep: SweepFolder, plan: SweepPlan, execution: Execution) -> Outcome:
+    @cached_property
+    def _cluster(self) -> commands.Cluster:
+        return commands.read_cluster()
+
+    def check(self, sweep: SweepFolder, plan: SweepPlan) -> None:
         _executor_class()
         for path in (sweep.path.resolve(), Path.cwd()):
             check_path(path)
-        cluster = commands.read_cluster()
-        check_resources(self.resources, cluster)
+        check_kinds(self.resources.kinds, plan)
+        check_resources(self.resources, self._cluster)
+        for kind in self.resources.kinds:
+            check_resources(self.resources.of(kind), self._cluster, kind)
+
+    def submit(self, sweep: SweepFolder, plan: SweepPlan, execution: Execution) -> Outcome:
         ledger = Ledger(sweep.path.resolve() / "launcher")
         lease = Lease(ledger.folder / "lease")
         with lease.waiting(on_wait=lambda owner: log.info("waiting: another launch is under way (%s)", owner)):
             live = ledger.live(commands.queue())
             handing = _Handing(sweep, sweep.spec().name, execution, self.resources, ledger)
             left = [task for task in plan.tasks if task.id not in live]
-            jobs = _submit_levels(handing, left, cluster.array_size, live)
+            jobs = _submit_levels(handing, left, self._cluster.array_size, live)
         return Outcome({}, _report(sweep, jobs, len(left), len(plan.tasks) - len(left)))
 
     def status(self, sweep: SweepFolder) -> dict[str, str]:
@@ -85,6 +100,19 @@ class Slurm(Launcher):
         handed = {task for submission in ledger.submissions() for bundle in submission.bundles for task in bundle}
         states = super().status(sweep)
         return {run: _state(run, state, live, run in handed) for run, state in states.items()}
+
+    def jobs_told(self, sweep: SweepFolder) -> str:
+        """How many jobs run and wait, and how many shared stages they were given, which no run's state shows."""
+        ledger = Ledger(sweep.path / "launcher")
+        queue = commands.queue()
+        counted = Counter("waiting" if job.state == "PENDING" else "running" for job in ledger.jobs(queue))
+        if not counted:
+            return ""
+        runs = {run.run_id for run in sweep.runs()}
+        shared = sum(task not in runs for task in ledger.live(queue))
+        stages = f", with {shared} shared stages among their tasks" if shared else ""
+        counts = ", ".join(f"{count} {state}" for state, count in sorted(counted.items()))
+        return f"Jobs: {counts}{stages}.{_held_told(ledger.jobs(queue))}"
 
     def cancel(self, sweep: SweepFolder) -> int:
         """Cancel this sweep's jobs; those that run leave a snapshot. Returns how many jobs there were."""
@@ -105,26 +133,52 @@ def _state(run: str, on_disk: str, live: Mapping[str, commands.QueuedJob], hande
     return "running" if on_disk == "running" else "queued"
 
 
+def _held_told(jobs: Sequence[commands.QueuedJob]) -> str:
+    held = [job for job in jobs if job.held]
+    if not held:
+        return ""
+    reasons = listing(sorted({job.reason for job in held}))
+    return (
+        f" {len(held)} of the waiting ones are held ({reasons}) and begin no more by themselves. To let them go on, type: "
+        f"scontrol release {' '.join(job.id for job in held)}"
+    )
+
+
 def _submit_levels(
     handing: _Handing, tasks: Sequence[Task], array_size: int, live: Mapping[str, commands.QueuedJob]
 ) -> list[str]:
-    """Submit arrays, level by level; each comes after those of the level before, and after jobs that make its needs."""
+    """Submit arrays, level by level; each comes after those of the level before that make stages, and after jobs that make
+    its needs. Nothing needs a run, so that runs with resources of their own hold nobody up."""
     every: list[str] = []
     before: list[str] = []
-    for level, here in by_level(tasks).items():
-        elsewhere = {live[need].id for task in here for need in task.needs if need in live}
-        bundles = bundled(here, handing.resources.runs_per_job)
-        arrays = bundled_arrays(bundles, array_size)
-        running = handing.resources.max_running
-        jobs: list[str] = []
-        for number, array in enumerate(arrays):
-            after = [*before, *sorted(elsewhere)]
-            if running is not None and number >= running:
-                after.append(jobs[number - running])
-            jobs.append(handing.submit(level, array, running and max(1, running // len(arrays)), after))
-        before = jobs
-        every += jobs
+    for _, level in groupby(groups(tasks, handing.resources), lambda group: group.level):
+        stages: list[str] = []
+        for group in level:
+            jobs = _submit_group(handing, group, array_size, live, before)
+            stages += jobs if set(group.kinds) - {RUN, COMBINE} else []
+            every += jobs
+        before = stages or before
     return every
+
+
+def _submit_group(
+    handing: _Handing,
+    group: Group,
+    array_size: int,
+    live: Mapping[str, commands.QueuedJob],
+    before: Sequence[str],
+) -> list[str]:
+    """Submit the arrays of one group, of which no more jobs than it asks for run at a time."""
+    elsewhere = {live[need].id for task in group.tasks for need in task.needs if need in live}
+    arrays = bundled_arrays(group.bundles(), array_size)
+    running = group.resources.max_running
+    jobs: list[str] = []
+    for number, array in enumerate(arrays):
+        after = [*before, *sorted(elsewhere)]
+        if running is not None and number >= running:
+            after.append(jobs[number - running])
+        jobs.append(handing.submit(group, array, running and max(1, running // len(arrays)), after))
+    return jobs
 
 
 def bundled_arrays(bundles: Sequence[Bundle], array_size: int) -> list[list[Bundle]]:
@@ -167,5 +221,5 @@ def _report(sweep: SweepFolder, jobs: Sequence[str], submitted: int, left_out: i
         parts.append(f"{left_out} tasks are queued or running already and were not submitted again.")
     if not parts:
         return "Nothing is left to submit."
-    parts.append(f"Watch them: dfdgbench sweep status {sweep.path}")
+    parts.append(f"Watch them: dfdgbench sweep status {shlex.quote(str(sweep.path))}")
     return "\n".join(parts)

@@ -11,8 +11,21 @@ from dfdgbench.sweeps.launchers.resources import Resources
 from dfdgbench.sweeps.slurm.commands import Cluster, Partition
 
 
-def check_resources(resources: Resources, cluster: Cluster) -> None:
-    """``ConfigError`` for a partition, account, quality of service, constraint or time limit that the cluster refuses."""
+def check_resources(resources: Resources, cluster: Cluster, kind: str | None = None) -> None:
+    """``ConfigError`` for a partition, account, quality of service, constraint or time limit that the cluster refuses.
+
+    Args:
+        kind: whose resources these are; None for what all tasks ask for.
+    """
+    try:
+        _check(resources, cluster)
+    except ConfigError as error:
+        if kind is None:
+            raise
+        raise ConfigError(f"Of tasks of kind {kind}, {error} (--for {kind}, or kinds in the site's file.)") from error
+
+
+def _check(resources: Resources, cluster: Cluster) -> None:
     by_name = {partition.name: partition for partition in cluster.partitions}
     chosen = []
     for name in (resources.partition or "").split(",") if resources.partition else []:

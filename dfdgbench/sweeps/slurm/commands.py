@@ -121,22 +121,30 @@ class QueuedJob:
         id: what scancel and scontrol take: ``123``, or ``123_4``.
         index: within its array; 0 for a job that is no array's.
         state: SLURM's word: PENDING, RUNNING, COMPLETING, ...
+        reason: SLURM's word for why it waits.
     """
 
     id: str
     index: int
     state: str
+    reason: str
     name: str
+
+    @property
+    def held(self) -> bool:
+        """Whether it waits for a person: one that could not be started, or was held by somebody, begins no more by itself."""
+        return self.state == "PENDING" and ("held" in self.reason.lower() or self.reason.startswith("JobHold"))
 
 
 def queue() -> list[QueuedJob]:
     """This user's jobs that have not ended."""
     rows = []
     user = pwd.getpwuid(os.getuid()).pw_name
-    for line in ask("squeue", "-h", "-r", "-u", user, "-o", "%i|%K|%T|%j").splitlines():
-        parts = line.strip().split("|", 3)
-        if len(parts) == 4:
-            rows.append(QueuedJob(parts[0], int(parts[1]) if parts[1].isdigit() else 0, parts[2], parts[3]))
+    for line in ask("squeue", "-h", "-r", "-u", user, "-o", "%i|%K|%T|%r|%j").splitlines():
+        parts = line.strip().split("|", 4)
+        if len(parts) == 5:
+            job, index, *rest = parts
+            rows.append(QueuedJob(job, int(index) if index.isdigit() else 0, *rest))
     return rows
 
 
@@ -156,10 +164,11 @@ def own_job(environment: Mapping[str, str]) -> str | None:
     return f"{array}_{index}" if array and index else environment.get("SLURM_JOB_ID")
 
 
-def requeue(job: str) -> bool:
-    """Have a running job queued again; False for one that somebody has cancelled, which must stay so."""
-    state = _fields(ask("scontrol", "show", "job", "-o", job)).get("JobState", "")
-    if state != "RUNNING":
-        return False
+def running(job: str) -> bool:
+    """Whether a job that is at work goes on: one that somebody has cancelled does not, and must stay so."""
+    return _fields(ask("scontrol", "show", "job", "-o", job)).get("JobState", "") == "RUNNING"
+
+
+def requeue(job: str) -> None:
+    """Have a running job queued again."""
     ask("scontrol", "requeue", job)
-    return True

@@ -31,9 +31,10 @@ class Command:
         os.execv(sys.executable, [sys.executable, "-u", "-m", "dfdgbench", *self.arguments])
 
 
-def work_arguments(sweep: Path, tasks: Path, index: int) -> tuple[str, ...]:
+def work_arguments(sweep: Path, tasks: Path, index: int, tasks_per_gpu: int = 1) -> tuple[str, ...]:
     """The arguments that have ``dfdgbench`` execute one bundle."""
-    return ("sweep", "work", str(sweep), "--tasks", str(tasks), "--index", str(index))
+    several = ("--tasks-per-gpu", str(tasks_per_gpu)) if tasks_per_gpu > 1 else ()
+    return ("sweep", "work", str(sweep), "--tasks", str(tasks), "--index", str(index), *several)
 
 
 def warning_seconds(minutes: int | None) -> int:
