@@ -31,7 +31,7 @@ test: $(VENV)/test-stamp  ## the suite, without the groups that need installed p
 	$(BIN)/python -m pytest
 
 test-installed: $(VENV)/test-stamp  ## the groups that need installed programs; each fails where it cannot run
-	$(BIN)/python -m pytest -m 'wheel or slurm or browser' --no-cov
+	$(BIN)/python -m pytest -m 'wheel or slurm or browser or latex' --no-cov
 
 slow: $(VENV)/test-stamp  ## what takes longer than a suite may
 	$(BIN)/python -m pytest -m slow --no-cov

@@ -53,6 +53,8 @@ def run(options: argparse.Namespace) -> int:
     say_table(shown, empty=f"none: {options.name} has no {options.kind}" if options.name else "none")
     if options.kind == "datasets":
         _say_forms()
+    if options.kind == "networks":
+        say("\nWhich pretrained weights are on this machine: dfdgbench networks status")
     return 0
 
 

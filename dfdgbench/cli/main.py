@@ -14,7 +14,10 @@ from dfdgbench.cli.output import fail, listen
 from dfdgbench.engine.interrupt import Interrupted
 from dfdgbench.errors import DfdgbenchError
 
-COMMANDS = ("list", "data", "train", "evaluate", "sweep", "collect", "table", "artifacts", "new", "check")
+COMMANDS = (
+    "list", "data", "networks", "train", "evaluate", "sweep", "collect", "table", "compare", "figure", "report", "artifacts",
+    "new", "check",
+)  # fmt: skip
 
 DESCRIPTION = """\
 Methods for generalising to unseen domains, trained, swept, selected and tabulated in one harness."""

@@ -6,11 +6,11 @@ import contextlib
 import logging
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, TextIO
 
 from dfdgbench.datasets.get.room import size
 
-__all__ = ["duration", "fail", "listen", "plain_table", "say", "say_table", "size"]
+__all__ = ["duration", "fail", "listen", "log_to", "plain_table", "say", "say_table", "size"]
 
 
 class _BesideBars(logging.Handler):
@@ -20,20 +20,35 @@ class _BesideBars(logging.Handler):
         from tqdm import tqdm
 
         prefix = "warning: " if record.levelno == logging.WARNING else ""
-        tqdm.write(prefix + record.getMessage(), file=sys.stdout)
-        sys.stdout.flush()
+        stream = _streams[-1] if _streams else sys.stdout
+        tqdm.write(prefix + record.getMessage(), file=stream)
+        stream.flush()
+
+
+_streams: list[TextIO] = []
+
+
+@contextlib.contextmanager
+def log_to(stream: TextIO) -> Iterator[None]:
+    """Within the body the log goes to ``stream``: to standard error where standard output is a result alone, for a pipe."""
+    _streams.append(stream)
+    try:
+        yield
+    finally:
+        _streams.pop()
 
 
 @contextlib.contextmanager
 def listen() -> Iterator[None]:
     """Show the package's log within the body."""
     logger, handler = logging.getLogger("dfdgbench"), _BesideBars()
-    before = logger.level
+    before, logging.raiseExceptions = logger.level, False  # a log file on a full disk: what matters is told otherwise
     logger.setLevel(logging.INFO)
     logger.addHandler(handler)
     try:
         yield
     finally:
+        logging.raiseExceptions = True
         logger.removeHandler(handler)
         logger.setLevel(before)
 

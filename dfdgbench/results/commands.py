@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from dfdgbench.tables import spec as specs
 _ALWAYS = ("algorithm", "dataset", "test_envs", "trial_seed")
 # Flags of `dfdgbench sweep launch` that keep some of the table's runs alone.
 _CHOICES = {"--datasets", "--algorithms", "--test-envs", "--trials", "--n-trials"}
+_OUTPUT = "--output-dir"
 _DEFAULTS = RunConfig().model_dump()
 
 
@@ -39,7 +40,7 @@ def evaluate(config: Mapping[str, Any], folder: Path) -> str:
     return shlex.join(["dfdgbench", "evaluate", str(folder), "--pending", *data])
 
 
-def launch(spec: specs.TableSpec, slots: Slots, *, whole: bool) -> str:
+def launch(slots: Slots, *, whole: bool) -> str:
     """The command that launches what the sweep still lacks: the recorded one where there is one.
 
     Args:
@@ -50,22 +51,41 @@ def launch(spec: specs.TableSpec, slots: Slots, *, whole: bool) -> str:
         of_flags = (
             slots.content.get("launch", {}).get("table", "") is None
         )  # then they are no choice, but the sweep itself
-        return shlex.join(_unrestricted(recorded) if whole and not of_flags else recorded)
-    table = spec.name if spec.name in specs.names() else f"{spec.name}.yaml"
+        words = _without(recorded, _CHOICES) if whole and not of_flags else recorded
+        return shlex.join(_into(words, slots.folder))
+    name = str(slots.content["spec"]["name"])
+    table = name if name in specs.names() else f"{name}.yaml"
     folders = {entry["config"].get("data_dir") for entry in slots.content["runs"]} - {None}
     data = ["--data-dir", *folders] if len(folders) == 1 else []
     artifacts = _artifacts(slots.content.get("execution", {}))
     return shlex.join(["dfdgbench", "sweep", "launch", table, *data, *artifacts, "--output-dir", str(slots.folder)])
 
 
-def _unrestricted(words: Sequence[str]) -> list[str]:
+def _into(words: Sequence[str], folder: Path) -> list[str]:
+    """The words of a launch with ``folder`` for what is recorded, where a sweep was copied or moved since."""
+    given = [_value(words, i) for i, word in enumerate(words) if _flag_of(word) == _OUTPUT]
+    if not given or Path(given[-1]).resolve() == folder.resolve():
+        return list(words)
+    return [*_without(words, {_OUTPUT}), _OUTPUT, str(folder)]
+
+
+def _value(words: Sequence[str], place: int) -> str:
+    _, sign, value = words[place].partition("=")
+    return value if sign else next(iter(words[place + 1 :]), "")
+
+
+def _without(words: Sequence[str], flags: Container[str]) -> list[str]:
     kept, dropping = [], False
     for word in words:
         if word.startswith("--"):
-            dropping = word.partition("=")[0].replace("_", "-") in _CHOICES
+            dropping = _flag_of(word) in flags
         if not dropping:
             kept.append(word)
     return kept
+
+
+def _flag_of(word: str) -> str:
+    return word.partition("=")[0].replace("_", "-")
 
 
 def _flag(name: str, given: Any) -> list[str]:

@@ -1,4 +1,4 @@
-"""DomainBed's datasets, in the order of its tables, with the labels of their domains.
+"""DomainBed's datasets, in the order of its tables, with the labels of their domains; and its algorithms.
 
 DomainBed's output folders name domains by number alone; its tables have these labels (``ENVIRONMENTS`` in
 ``domainbed/datasets.py``).
@@ -23,3 +23,11 @@ ENVIRONMENTS: dict[str, tuple[str, ...]] = {
     "WILDSFMoW": tuple(f"region_{number}" for number in range(6)),
     **{f"Spawrious{kind}_{level}": _SPAWRIOUS for kind in ("O2O", "M2M") for level in ("easy", "medium", "hard")},
 }
+
+# In the order of its tables' rows.
+ALGORITHMS = (
+    "ERM", "ERMPlusPlus", "Fish", "IRM", "GroupDRO", "Mixup", "MLDG", "CORAL", "MMD", "DANN", "CDANN", "MTL", "SagNet",
+    "ARM", "VREx", "RSC", "SD", "ANDMask", "SANDMask", "IGA", "SelfReg",
+    "Fishr", "TRM", "IB_ERM", "IB_IRM", "CAD", "CondCAD", "Transfer", "CausIRL_CORAL", "CausIRL_MMD", "EQRM", "RDM",
+    "ADRMX", "URM",
+)  # fmt: skip

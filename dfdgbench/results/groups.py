@@ -1,13 +1,16 @@
-"""Records in DomainBed's groups: one trial, dataset, method and held-out domain, over all hparams seeds."""
+"""Runs in DomainBed's groups: one trial, dataset, method and held-out domain, over all hparams seeds."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from dfdgbench.results.domainbed import ENVIRONMENTS
-from dfdgbench.results.reading import Run
-from dfdgbench.results.record import Facts, Record, consecutive, facts
+from dfdgbench.results.ledger import Entry, Ledger
+from dfdgbench.results.record import Facts, facts_of
+from dfdgbench.results.scores import Shape
+from dfdgbench.results.selection import Member
 
 
 @dataclass(frozen=True, order=True)
@@ -16,6 +19,7 @@ class Method:
 
     Attributes:
         sources: the domains trained on, as ``from 0+2``; "" for all that are not held out.
+        options: what else of a run's options decides its result, as ``steps=300``; "" for the defaults.
     """
 
     algorithm: str
@@ -23,13 +27,24 @@ class Method:
     variant: str = ""
     protocol: str = ""
     sources: str = ""
+    options: str = ""
     setting: str = ""
     oracle: bool = False
     transductive: bool = False
 
 
 # What a label names where methods of one algorithm differ in it.
-_DETAILS = ("network", "variant", "protocol", "sources")
+_DETAILS = ("network", "variant", "protocol", "sources", "options")
+# Options of a run, with the values that need not be told: its default, or what DomainBed leaves out or writes.
+_OPTIONS: dict[str, tuple[Any, ...]] = {
+    "steps": (None,),
+    "weights": (None, "default"),
+    "image_size": (None,),
+    "holdout_fraction": (None, 0.2),
+    "uda_holdout_fraction": (None, 0),
+    "task": (None, "domain_generalization"),
+    "dtype": (None, "float32"),
+}
 
 Key = tuple[Method, str, int, int]
 
@@ -38,33 +53,37 @@ Key = tuple[Method, str, int, int]
 class Group:
     """Attributes:
     key: method, dataset, trial seed, held-out domain.
+    members: runs by hparams seed.
+    notes: runs that are left out, each with the one that it repeats.
     """
 
     key: Key
-    records: list[Record] = field(default_factory=list)
-    notes: list[str] = field(default_factory=list)
+    members: dict[int, list[Member]] = field(default_factory=dict)
+    notes: list[tuple[str, str]] = field(default_factory=list)
 
 
-def grouped(runs: Iterable[Run]) -> list[Group]:
-    """The groups of ``runs``; a run with two held-out domains is in two of them.
+def grouped(ledger: Ledger, *, include_unfinished: bool = False) -> list[Group]:
+    """The groups of the runs; a run with two held-out domains is in two of them.
 
     Of two runs that nothing tells apart, the first by name counts; the group's notes say so.
     """
     groups: dict[Key, Group] = {}
     first: dict[tuple[Method, Facts], str] = {}
-    for run in runs:
-        if not run.records:
+    for entry in ledger.entries:
+        rows, _ = entry.own
+        if not len(rows) or not (entry.done or include_unfinished):
             continue
-        said = facts(run.records[0])
-        method = _method(said, run.records[0])
-        earlier = first.setdefault((method, said), run.name)
-        for env in said.test_envs:
+        args = entry.part_of(int(rows[0])).args
+        said = facts_of(args)
+        method = method_of(said, args, entry)
+        earlier = first.setdefault((method, said), entry.name)
+        for env in dict.fromkeys(said.test_envs):
             key = (method, said.dataset, said.trial_seed, env)
             group = groups.setdefault(key, Group(key))
-            if earlier == run.name:
-                group.records += run.records
+            if earlier == entry.name:
+                group.members.setdefault(said.hparams_seed, []).append(Member(Shape.of(args), rows))
             else:
-                group.notes.append(f"{run.name} is left out: {earlier} is the same method, problem and seeds.")
+                group.notes.append((entry.name, earlier))
     return list(groups.values())
 
 
@@ -93,27 +112,56 @@ def datasets_of(groups: Iterable[Group]) -> list[str]:
     return sorted(found, key=lambda name: (order.index(name) if name in order else len(order), name))
 
 
-def domain_labels(dataset: str, groups: Iterable[Group], runs: Iterable[Run]) -> list[str]:
-    """The labels of a dataset's domains: DomainBed's, else those that a run's config.json names, else numbers."""
-    if dataset in ENVIRONMENTS:
-        return list(ENVIRONMENTS[dataset])
-    for run in runs:
-        args = run.config.get("args", {})
-        if args.get("dataset") == dataset and run.config.get("domains"):
-            return list(map(str, run.config["domains"]))
-    records = [record for group in groups if group.key[1] == dataset for record in group.records]
-    count = max((len(consecutive(record, "test")) for record in records), default=0)
-    held_out = max((group.key[3] + 1 for group in groups if group.key[1] == dataset), default=0)
-    return list(map(str, range(max(count, held_out))))
+def domain_labels(dataset: str, groups: Iterable[Group], ledger: Ledger) -> list[str]:
+    """The labels of a dataset's domains: DomainBed's, else those that a run's config.json names, else numbers.
+
+    Domains beyond those named, which only runs with other data can have held out, are numbers too.
+    """
+    named = list(ENVIRONMENTS.get(dataset, ())) or _named(dataset, ledger)
+    count = max((group.key[3] + 1 for group in groups if group.key[1] == dataset), default=0)
+    if not named:
+        count = max(count, _counted(dataset, ledger))
+    return [*named, *map(str, range(len(named), count))]
 
 
-def _method(said: Facts, record: Record) -> Method:
+def _named(dataset: str, ledger: Ledger) -> list[str]:
+    for entry in ledger.entries:
+        config = entry.content.config
+        if isinstance(config.get("domains"), list) and config.get("args", {}).get("dataset") == dataset:
+            return list(map(str, config["domains"]))
+    return []
+
+
+def _counted(dataset: str, ledger: Ledger) -> int:
+    """The most domains 0, 1, ... that records of ``dataset`` have test accuracies of."""
+    shapes = {
+        (Shape.of(part.args), entry.content.keys)
+        for entry in ledger.entries
+        for part in entry.content.parts
+        if part.args["dataset"] == dataset
+    }
+    return max((counted_domains(shape, keys) for shape, keys in shapes), default=0)
+
+
+def counted_domains(shape: Shape, keys: Iterable[str]) -> int:
+    """How many domains 0, 1, ... there are test accuracies of among ``keys``."""
+    there = set(keys)
+    count = 0
+    while shape.key(count, "test") in there:
+        count += 1
+    return count
+
+
+def method_of(said: Facts, args: Mapping[str, Any], entry: Entry) -> Method:
+    """The row that a run with these args belongs to."""
     sources = ""
     if said.train_envs is not None:
-        others = {env for env in consecutive(record, "test") if env not in said.test_envs}
-        if set(said.train_envs) != others:
+        count = counted_domains(Shape.of(args), entry.content.keys)
+        if set(said.train_envs) != {env for env in range(count) if env not in said.test_envs}:
             sources = "from " + "+".join(map(str, said.train_envs))
-    oracle, transductive = (bool(record["args"].get(name)) for name in ("oracle", "transductive"))
+    options = [f"{name}={args[name]}" for name, usual in _OPTIONS.items() if args.get(name) not in usual]
+    oracle, transductive = (bool(args.get(name)) for name in ("oracle", "transductive"))
     return Method(
-        said.algorithm, said.network, said.variant, said.protocol, sources, said.setting, oracle, transductive
-    )
+        said.algorithm, said.network, said.variant, said.protocol, sources, ", ".join(options), said.setting,
+        oracle, transductive,
+    )  # fmt: skip

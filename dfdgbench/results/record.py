@@ -1,27 +1,31 @@
 """What one record says: whose it is, and the accuracies under its keys.
 
 A record is a line of results.jsonl as DomainBed writes it: ``step``, ``args``, ``hparams`` and keys such as
-``env0_in_acc``; other predictors than the default one have keys such as ``env0_in_acc@mask-ens``. Everything but
-``step``, ``args`` and the accuracies may be missing: what DomainBed writes has changed over the years.
+``env0_in_acc``; other predictors than the default one have keys such as ``env0_in_acc@mask-ens``, and synthetic images
+that were held out have ``syn_out_acc``. Everything but ``step``, ``args`` and the accuracies may be missing: what
+DomainBed writes has changed over the years.
 """
 
 from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import count, takewhile
 from typing import Any, Literal, NamedTuple
 
 from dfdgbench.errors import unknown
 from dfdgbench.hparams import flatten
+from dfdgbench.settings import SETTINGS
 
 Record = Mapping[str, Any]
 Use = Literal["train", "validation", "test"]
 
 NAN = float("nan")
-_KEY = re.compile(r"env(?P<env>\d+)_(?P<split>[^_@]+)_(?P<metric>[^@]+)(?:@(?P<predictor>.+))?")
+SYNTHETIC = -1
+"""The number that stands for the synthetic images where a domain's is expected."""
+SYNTHETIC_KEY = "syn_out_acc"
+_KEY = re.compile(r"(?:env(?P<env>\d{1,6})|syn)_(?P<split>[^_@]+)_(?P<metric>[^@]+)(?:@(?P<predictor>.+))?")
 
 
 class Splits(NamedTuple):
@@ -44,17 +48,8 @@ SPLITS = {
     "official": Splits("train", "val", "test"),
     "authors": Splits("train", "val", "all"),
     "adaptation": Splits("train", "val", "test"),
+    "post-hoc": Splits("in", "out", "test"),
 }
-
-
-class Score(NamedTuple):
-    """One value of a record and what it is of. ``value`` is a fraction, NaN where it was not evaluated."""
-
-    env: int
-    split: str
-    metric: str
-    predictor: str
-    value: float
 
 
 @dataclass(frozen=True)
@@ -83,17 +78,21 @@ class Facts:
 
 def facts(record: Record) -> Facts:
     """What ``record`` says of its run, with DomainBed's values for what it leaves out."""
-    args = record["args"]
+    return facts_of(record["args"])
+
+
+def facts_of(args: Mapping[str, Any]) -> Facts:
+    """:func:`facts` of a record with these ``args``."""
     trained = args.get("train_envs")
     return Facts(
         dataset=str(args["dataset"]),
         algorithm=str(args["algorithm"]),
         network=args.get("network") or "",
         variant=variant(args),
-        test_envs=targets(record),
+        test_envs=tuple(map(int, args["test_envs"])),
         train_envs=None if trained is None else tuple(map(int, trained)),
         trial_seed=int(args.get("trial_seed") or 0),
-        hparams_seed=hparams_seed(record),
+        hparams_seed=int(args.get("hparams_seed") or 0),
         setting=args.get("setting") or "domain-generalisation",
         protocol=args.get("protocol") or "domainbed",
         hparams_trial=args.get("hparams_trial"),
@@ -133,55 +132,83 @@ def _given(args: Mapping[str, Any]) -> list[str]:
     return named + [f"{name}={json.dumps(value, sort_keys=True).strip(chr(34))}" for name, value in values]
 
 
-def splits(record: Record) -> Splits:
-    """The splits of the protocol that the record's run was evaluated by."""
-    name = record["args"].get("protocol") or "domainbed"
-    if name not in SPLITS:
-        raise unknown("protocol", name, SPLITS)
-    return SPLITS[name]
+def splits(protocol: str) -> Splits:
+    """The splits of the protocol called ``protocol``."""
+    if protocol not in SPLITS:
+        raise unknown("protocol", protocol, SPLITS)
+    return SPLITS[protocol]
+
+
+def score_key(protocol: str, env: int, use: Use, metric: str = "acc", predictor: str = "") -> str:
+    """The key of a domain's value on the protocol's ``use`` split."""
+    key = f"env{env}_{getattr(splits(protocol), use)}_{metric}"
+    return f"{key}@{predictor}" if predictor else key
 
 
 def value(record: Record, env: int, use: Use, metric: str = "acc", predictor: str = "") -> float:
     """A domain's value on the protocol's ``use`` split, a fraction; NaN where the record has none."""
-    found = record.get(_key(record, env, use, metric, predictor))
+    found = record.get(score_key(record["args"].get("protocol") or "domainbed", env, use, metric, predictor))
     return NAN if found is None else float(found)
 
 
-def has(record: Record, env: int, use: Use, predictor: str = "") -> bool:
-    """Whether the record has the accuracy of a domain at all, be it NaN."""
-    return _key(record, env, use, "acc", predictor) in record
+def is_score(key: str) -> bool:
+    """Whether values are under ``key``; all other keys of a record are the algorithm's own."""
+    return _KEY.fullmatch(key) is not None
 
 
-def consecutive(record: Record, use: Use, predictor: str = "") -> list[int]:
-    """Domains 0, 1, ... up to the first without an accuracy: how DomainBed counts a record's domains."""
-    return list(takewhile(lambda env: has(record, env, use, predictor), count()))
+class Place(NamedTuple):
+    """What a key says that its value is of.
+
+    Attributes:
+        env: the domain; ``SYNTHETIC`` for synthetic images.
+    """
+
+    env: int
+    split: str
+    metric: str
+    predictor: str
 
 
-def sources(record: Record, use: Use = "validation", predictor: str = "") -> list[int]:
-    """The source domains: those the record names, else all that it has accuracies of and that are not held out."""
-    named = record["args"].get("train_envs")
-    if named is not None:
-        return [int(env) for env in named if has(record, int(env), use, predictor)]
-    held_out = targets(record)
-    return [env for env in consecutive(record, use, predictor) if env not in held_out]
-
-
-def scores(record: Record) -> Iterator[Score]:
-    """Every value of the record, the default predictor's under the name "".
+def place(key: str, test_envs: Sequence[int]) -> Place:
+    """What the value under ``key`` is of; the default predictor's name is "".
 
     DomainBed numbers uda splits among themselves; here ``env`` is the domain's number for these too.
     """
-    held_out = sorted(targets(record))
-    for key, found in record.items():
-        match = _KEY.fullmatch(key)
-        if match is None or not isinstance(found, int | float):
-            continue
-        env, split = int(match["env"]), match["split"]
-        if split == "uda" and env < len(held_out):
-            env = held_out[env]
-        yield Score(env, split, match["metric"], match["predictor"] or "", float(found))
+    match = _KEY.fullmatch(key)
+    if match is None:
+        raise ValueError(f"'{key}' is no key of a score")
+    held_out = sorted(test_envs)
+    env, split = SYNTHETIC if match["env"] is None else int(match["env"]), match["split"]
+    if split == "uda" and 0 <= env < len(held_out):
+        env = held_out[env]
+    return Place(env, split, match["metric"], match["predictor"] or "")
 
 
-def _key(record: Record, env: int, use: Use, metric: str, predictor: str) -> str:
-    key = f"env{env}_{getattr(splits(record), use)}_{metric}"
-    return f"{key}@{predictor}" if predictor else key
+UNKNOWN = "without the args of a run"
+
+
+def fault(args: Any) -> str:
+    """Why no table has a place for a record with these ``args``; "" where one has."""
+    if not isinstance(args, Mapping) or not {"dataset", "algorithm", "test_envs"} <= args.keys():
+        return UNKNOWN
+    for name in ("dataset", "algorithm"):
+        if not isinstance(args[name], str):
+            return f"with {name} {args[name]!r}, which is no name"
+    held_out = args["test_envs"]
+    if not isinstance(held_out, list) or not held_out or not all(map(_is_env, held_out)):
+        return f"with test_envs {held_out!r}, which is no list of domains' numbers"
+    for name in ("trial_seed", "hparams_seed", "hparams_trial"):
+        given = args.get(name)
+        if given is not None and (not isinstance(given, int) or given < 0):
+            return f"with {name} {given!r}, which is no seed"
+    trained = args.get("train_envs")
+    if trained is not None and not (isinstance(trained, list) and all(map(_is_env, trained))):
+        return f"with train_envs {trained!r}, which is no list of domains' numbers"
+    for name, known in (("protocol", SPLITS), ("setting", SETTINGS)):
+        if args.get(name) and not (isinstance(args[name], str) and args[name] in known):
+            return f"of the unknown {name} {args[name]!r} (known: {', '.join(known)})"
+    return ""
+
+
+def _is_env(given: Any) -> bool:
+    return isinstance(given, int) and not isinstance(given, bool) and 0 <= given < 10**6

@@ -1,54 +1,96 @@
-"""Tables as text: GitHub's markdown, LaTeX (booktabs), CSV; and the list of what is missing."""
+"""Tables as text: GitHub's markdown, LaTeX (booktabs), CSV, JSON; and the list of what is missing."""
 
 from __future__ import annotations
 
 import csv as csv_writer
 import io
-from collections.abc import Sequence
+import json as json_writer
+import math
+from collections.abc import Container, Sequence
+from dataclasses import replace
+from typing import Any
 
 from tabulate import tabulate
 
-from dfdgbench.results.latex import document, escape, items, tabular
-from dfdgbench.results.table import Cell, Table, TableRow
+from dfdgbench.results.latex import Bold, document, escape, items, tabular
+from dfdgbench.results.table import Block, Cell, Table, TableRow
 
 DAGGER = "†"
+DOUBLE_DAGGER = "‡"
+SECTION = "§"
 NOTHING = "—"
 
 
-def markdown(table: Table) -> str:
-    """A GitHub table a block, then notes and legend."""
+def markdown(table: Table, *, diff: bool = False) -> str:
+    """A GitHub table a block, then notes and legend.
+
+    Args:
+        diff: show ours minus the published number instead of both, of the rows that have runs.
+    """
     parts = [f"## {table.title}"]
     if table.description:
         parts.append(table.description)
-    for block in table.blocks:
-        parts.append(f"### {block.title}")
-        parts.append(grid(["Method", *block.header], [[_label(row), *_cells(row)] for row in block.rows]))
-    lines = [*_notes(table), _legend(table)]
+    for block in _blocks(table, diff):
+        parts += [f"### {block.title}", grid([block.corner, *block.header], _rows(block, diff))]
+    lines = [*footnotes(table), legend(table, diff)]
     return "\n\n".join([*parts, "\n".join(f"- {line}" for line in lines if line)]) + "\n"
 
 
-def latex(table: Table) -> str:
-    """A document that compiles by itself (booktabs is all it needs); each table in it can be copied out."""
+def latex(table: Table, *, diff: bool = False) -> str:
+    """A document that compiles by itself; each table in it can be copied out (it needs booktabs and graphicx)."""
     parts = [rf"\section*{{{escape(table.title)}}}"]
-    for block in table.blocks:
-        rows = [[_label(row), *_cells(row)] for row in block.rows]
+    for block in _blocks(table, diff):
+        header = [block.corner, *(column.label for column in block.columns)]
         parts.append(rf"\subsection*{{{escape(block.title)}}}")
-        parts.append(tabular(["Method", *block.header], rows))
-    return document([*parts, *items([*_notes(table), _legend(table)])])
+        parts.append(tabular(header, _rows(block, diff), block.above))
+    return document([*parts, *items([*footnotes(table), legend(table, diff)])])
 
 
-def csv(table: Table) -> str:
-    """One line a cell: part, row, column, mean, se, n, published, marked; in percent, empty where there is none."""
+def csv(table: Table, *, diff: bool = False) -> str:
+    """One line a cell: block, row, column, ours, the published number, and the marks; empty where there is none."""
+    lines = cells(table)
     text = io.StringIO()
-    writer = csv_writer.writer(text, lineterminator="\n")
-    writer.writerow(["part", "row", "column", "mean", "se", "n", "published", "marked"])
-    for block in table.blocks:
-        for row in block.rows:
-            for column, cell in zip(block.header, row.cells, strict=True):
-                published = None if cell.published is None else cell.published.value
-                numbers = [_number(cell.mean), _number(cell.se), cell.n, published]
-                writer.writerow([block.title, row.label, column, *numbers, str(cell.marked).lower()])
+    writer = csv_writer.DictWriter(text, list(lines[0]) if lines else ["block", "row", "column"], lineterminator="\n")
+    writer.writeheader()
+    for line in lines:
+        written = {name: "" if value is None else value for name, value in line.items()}
+        writer.writerow(written | {"runs": " ".join(line["runs"]), "marked": str(line["marked"]).lower()})
     return text.getvalue()
+
+
+def json(table: Table, *, diff: bool = False) -> str:
+    """The table's names, its cells as in :func:`cells`, its notes, and what is missing."""
+    content = {
+        "name": table.name,
+        "title": table.title,
+        "cells": cells(table),
+        "notes": footnotes(table),
+        "missing": [vars(run) for run in table.missing],
+    }
+    return json_writer.dumps(content, indent=2, ensure_ascii=False) + "\n"
+
+
+def cells(table: Table) -> list[dict[str, Any]]:
+    """Every cell: where it stands; mean, se, n over trials; the published number, the difference; the marks."""
+    return [
+        {
+            "block": block.title,
+            "row": row.key,
+            "column": column,
+            "mean": rounded(cell.mean),
+            "se": rounded(cell.se),
+            "n": cell.n,
+            "expected": cell.expected,
+            "published": None if cell.published is None else cell.published.text,
+            "difference": rounded(cell.difference),
+            "marked": cell.marked,
+            "mixed": cell.mixed,
+            "runs": list(cell.runs),
+        }
+        for block in table.blocks
+        for row in block.rows
+        for column, cell in zip(block.header, row.cells, strict=True)
+    ]
 
 
 def missing(table: Table, most: int | None = 3) -> list[str]:
@@ -71,11 +113,73 @@ def missing(table: Table, most: int | None = 3) -> list[str]:
     return lines
 
 
-def grid(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A GitHub table, its first column to the left, all others to the right."""
-    clean = [[text.replace("|", "\\|") for text in row] for row in [header, *rows]]
-    align = ("left", *("right",) * (len(header) - 1))
+def grid(header: Sequence[str], rows: Sequence[Sequence[str]], left: Container[int] = (0,)) -> str:
+    """A GitHub table, the columns in ``left`` to the left, all others to the right; a row of one cell is a sub-heading."""
+    width = len(header)
+    clean = [[_in_markdown(text, len(row) == 1) for text in row] + [""] * (width - len(row)) for row in [header, *rows]]
+    align = ["left" if column in left else "right" for column in range(width)]
     return tabulate(clean[1:], headers=clean[0], tablefmt="pipe", colalign=align, disable_numparse=True)
+
+
+def text_of(cell: Cell, digits: int, diff: bool = False) -> str:
+    """A cell as tables show it: ours with its error, trials where some lack, and the printed number in parentheses."""
+    note = SECTION * bool(cell.published is not None and cell.published.note)
+    trials = f"[{cell.n}/{cell.expected}]" if 0 < cell.n < cell.expected else ""
+    mixed = DOUBLE_DAGGER * bool(cell.mixed)
+    if diff:
+        return NOTHING if cell.difference is None else f"{_difference(cell, digits)}{mixed}{note} {trials}".rstrip()
+    printed = f"({cell.published.text}){note}" if cell.published is not None else ""
+    ours = _number(cell.mean, cell.se, digits) if cell.expected else ""
+    return " ".join(text for text in (ours + mixed, trials, printed) if text) or NOTHING
+
+
+def _difference(cell: Cell, digits: int) -> str:
+    return f"{cell.difference:+.{digits}f}" + ("" if cell.se is None else f" ± {cell.se:.{digits}f}")
+
+
+def _number(mean: float | None, se: float | None, digits: int) -> str:
+    if mean is None:
+        return NOTHING
+    return f"{mean:.{digits}f}" + ("" if se is None else f" ± {se:.{digits}f}")
+
+
+def _blocks(table: Table, diff: bool) -> list[Block]:
+    """The blocks; without rows of printed numbers alone where differences are shown."""
+    if not diff:
+        return list(table.blocks)
+    ours = [replace(block, rows=tuple(row for row in block.rows if not row.quoted)) for block in table.blocks]
+    return [block for block in ours if block.rows]
+
+
+def _rows(block: Block, diff: bool) -> list[list[str]]:
+    rows: list[list[str]] = []
+    group = ""
+    for row in block.rows:
+        if row.group != group:
+            rows += [[row.group]] if row.group else []
+            group = row.group
+        rows.append([_label(row), *_cells(block, row, diff)])
+    return rows
+
+
+def _cells(block: Block, row: TableRow, diff: bool) -> list[str]:
+    texts = []
+    for column, cell in zip(block.columns, row.cells, strict=True):
+        mark = f" {DAGGER}" if cell.marked and cell.shows and not row.marked else ""
+        texts.append((Bold if _bold(cell, diff) else str)(text_of(cell, column.digits, diff) + mark))
+    return texts
+
+
+def _bold(cell: Cell, diff: bool) -> bool:
+    """Whether a cell is bold: where differences are shown, one without is not."""
+    return cell.best and not (diff and cell.difference is None)
+
+
+def _in_markdown(text: str, heading: bool) -> str:
+    clean = text.replace("|", "\\|")
+    if heading:
+        return f"*{clean}*"
+    return f"**{clean}**" if isinstance(text, Bold) else clean
 
 
 def _runs(count: int) -> str:
@@ -86,25 +190,26 @@ def _label(row: TableRow) -> str:
     return f"{row.label} {DAGGER}" if row.marked else row.label
 
 
-def _cells(row: TableRow) -> list[str]:
-    return [_cell(cell, row.quoted) for cell in row.cells]
+def rounded(value: float | None) -> float | None:
+    """To four decimals; None for what is not finite, which JSON lacks."""
+    return None if value is None or not math.isfinite(value) else round(value, 4)
 
 
-def _cell(cell: Cell, quoted: bool) -> str:
-    printed = f"({cell.published.text})" if cell.published is not None else ""
-    if quoted:
-        return printed or NOTHING
-    ours = NOTHING if cell.mean is None else f"{cell.mean:.1f}" + ("" if cell.se is None else f" ± {cell.se:.1f}")
-    trials = f"[{cell.n}/{cell.expected}]" if 0 < cell.n < cell.expected else ""
-    return " ".join(text for text in (ours, trials, printed) if text)
-
-
-def _number(value: float | None) -> str:
-    return "" if value is None else f"{value:.4f}"
-
-
-def _notes(table: Table) -> list[str]:
-    notes = [*table.notes, *(f"{block.title}: {block.note}" for block in table.blocks if block.note)]
+def footnotes(table: Table) -> list[str]:
+    """The notes of the table and its cells, and how many cells are not full."""
+    notes = [*table.notes, *(note for block in table.blocks for note in block.notes)]
+    mixed: dict[str, list[str]] = {}
+    for block in table.blocks:
+        for row in block.rows:
+            for column, cell in zip(block.header, row.cells, strict=True):
+                where = f"{block.title}, {row.key}, {column}"
+                if cell.published is not None and cell.published.note:
+                    notes.append(f"{SECTION} {where}: {cell.published.note}")
+                if cell.mixed:
+                    mixed.setdefault(cell.mixed, []).append(where)
+    for reason, places in mixed.items():
+        more = f"; and {len(places) - 2} more" if len(places) > 2 else ""
+        notes.append(f"{DOUBLE_DAGGER} Runs by {reason}: {'; '.join(places[:2])}{more}.")
     empty = sum(cell.expected > 0 and cell.n == 0 for cell in _all_cells(table))
     short = sum(0 < cell.n < cell.expected for cell in _all_cells(table))
     if short:
@@ -114,14 +219,22 @@ def _notes(table: Table) -> list[str]:
     return notes
 
 
-def _legend(table: Table) -> str:
-    cells = _all_cells(table)
+def legend(table: Table, diff: bool) -> str:
+    """What the signs in the table mean, in a sentence; "" where there is nothing to say."""
+    found = _all_cells(table)
     said = []
-    if table.ours:
-        said.append("mean ± standard error over trials, in percent")
-    if any(cell.published is not None for cell in cells):
+    if diff:
+        if all(cell.difference is None for cell in found):
+            return "No cell has both a result of ours and a published number; without --diff the table shows what there is."
+        said.append("ours minus the published number ± our standard error over trials")
+    elif table.ours:
+        percent = all(column.percent for block in table.blocks for column in block.columns)
+        said.append("mean ± standard error over trials" + ", in percent" * percent)
+    if any(cell.published is not None for cell in found) and not diff:
         said.append("in parentheses: as published")
-    if any(cell.marked for cell in cells):
+    if any(_bold(cell, diff) for cell in found):
+        said.append("bold: the best of ours, and what is not significantly worse")
+    if any(cell.marked for cell in found):
         said.append(f"{DAGGER}: the method or its selection looked at more than its setting grants")
     text = "; ".join(said)
     return text[:1].upper() + text[1:] + "." if text else ""

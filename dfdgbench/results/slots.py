@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -11,8 +11,9 @@ from typing import Any
 
 from dfdgbench.engine.keys import canonical
 from dfdgbench.errors import ConfigError
-from dfdgbench.results.reading import SWEEP, Run, read_object, read_run
-from dfdgbench.tables.spec import Part, TableSpec
+from dfdgbench.results.reading import Run, read_run
+from dfdgbench.tables.spec import TableSpec, merged
+from dfdgbench.tables.sweepfile import read_sweep_file
 
 # What may differ among the runs of one cell; data_dir is no part of a run's identity.
 _SEEDS = {"trial_seed", "hparams_seed", "hparams_trial", "seed", "data_dir", "test_envs"}
@@ -24,7 +25,7 @@ class Slot:
 
     Attributes:
         part, row: indices into the spec's parts and rows.
-        column: the domain, as in the part's ``columns``. A run that holds out two has a slot in the columns of both.
+        column: the held-out domain, one of the part's targets. A run that holds out two has a slot for both.
         config: its ``RunConfig`` as planned, in JSON.
     """
 
@@ -38,6 +39,11 @@ class Slot:
     @property
     def trial(self) -> int:
         return int(self.config["trial_seed"])
+
+    @property
+    def alone(self) -> bool:
+        """Whether it holds out one domain."""
+        return len(self.config["test_envs"]) == 1
 
     @cached_property
     def run(self) -> Run:
@@ -71,11 +77,9 @@ def read_slots(spec: TableSpec, sweep: Path) -> Slots:
     Raises:
         ConfigError: the folder is no sweep's, or is another table's.
     """
-    content = read_object(sweep / SWEEP)
-    if "spec" not in content or "runs" not in content:
-        raise ConfigError(f"{sweep} is no sweep's folder: it has no {SWEEP}. `dfdgbench sweep launch` makes one.")
+    content = read_sweep_file(sweep)
     planned = content["spec"]
-    if planned["name"] != spec.name:
+    if planned["name"] not in (spec.name, *spec.shows):
         raise ConfigError(
             f"The folder {sweep} holds the sweep '{planned['name']}', not '{spec.name}'. "
             f"Type: dfdgbench table {planned['name']} {sweep}"
@@ -85,7 +89,7 @@ def read_slots(spec: TableSpec, sweep: Path) -> Slots:
         cells[slot.part, slot.row, slot.column].append(slot)
     kept = {place: _last_configuration(slots) for place, slots in cells.items()}
     several = [
-        f"{spec.rows[row].label}, {spec.parts[part].title}, {spec.parts[part].columns[column]}"
+        f"{spec.rows[row].key}, {spec.parts[part].title}, {column}"
         for (part, row, column), slots in cells.items()
         if len(kept[part, row, column]) < len(slots)
     ]
@@ -95,42 +99,43 @@ def read_slots(spec: TableSpec, sweep: Path) -> Slots:
 def _placed(
     spec: TableSpec, planned: Mapping[str, Any], entries: list[Mapping[str, Any]], sweep: Path
 ) -> Iterable[Slot]:
-    """Runs by title and label, not by index: the spec may have been edited since."""
-    parts = {(part.title, part.dataset): i for i, part in enumerate(spec.parts) if not part.quoted}
-    rows = {row.label: j for j, row in enumerate(spec.rows)}
-    held_out: dict[int, dict[Any, None]] = defaultdict(dict)
+    places = places_of(spec, planned)
     for entry in entries:
-        held_out[entry["part"]][entry["config"]["test_envs"][0]] = None
-    for entry in entries:
-        old = planned["parts"][entry["part"]]
-        part, row = parts.get((old["title"], old["dataset"])), rows.get(planned["rows"][entry["row"]]["label"])
-        if part is None or row is None:
-            continue
-        column = _column(entry, spec.parts[part], list(held_out[entry["part"]]))
-        for domain in (column, *entry.get("also", ())):
-            if domain in spec.parts[part].columns:
-                yield Slot(part, row, domain, entry["id"], entry["config"], sweep / "runs" / entry["id"])
+        for part, row in places.get((entry["part"], entry["row"]), ()):
+            for domain in (entry["column"], *entry.get("also", ())):
+                if domain in spec.parts[part].targets:
+                    yield Slot(part, row, domain, entry["id"], entry["config"], sweep / "runs" / entry["id"])
 
 
-def _column(entry: Mapping[str, Any], part: Part, held_out: Sequence[Any]) -> str:
-    """The domain that a planned run holds out, as in its part's ``columns``.
+def places_of(spec: TableSpec, planned: Mapping[str, Any]) -> Mapping[tuple[int, int], list[tuple[int, int]]]:
+    """Part and row of the sweep's table, to parts and rows of ``spec`` that show the runs from there.
 
-    A sweep plans a part's columns in their order, so that the n-th domain held out in a part is its n-th column. Where
-    only some were planned, numbers count as positions, which holds where a spec lists the domains in the dataset's
-    order. The order is the given spec's: sweep.json is written with sorted keys.
+    By title and label, not by index: the spec may have been edited since. Another table calls them otherwise: there it is
+    what is said of the runs themselves that must be the same.
     """
-    if "column" in entry:
-        return str(entry["column"])
-    env, names = entry["config"]["test_envs"][0], list(part.columns)
-    if env in names:
-        return str(env)
-    position = held_out.index(env) if len(held_out) == len(names) else int(env)
-    if not 0 <= position < len(names):
-        raise ConfigError(
-            f"The run {entry['id']} holds out domain {env} of {part.dataset}, which is no column of '{part.title}'. "
-            "List the dataset's domains in 'columns', and launch the sweep again."
-        )
-    return names[position]
+    name = _title if planned["name"] == spec.name else _declared
+    content = spec.model_dump()
+    here = defaultdict(list)
+    for i, part in enumerate(content["parts"]):
+        for j, row in spec.run_rows():
+            if not part["quoted"] and spec.stands(row, spec.parts[i]):
+                here[name(content, part, content["rows"][j])].append((i, j))
+    return {
+        (i, j): here[name(planned, part, row)]
+        for i, part in enumerate(planned["parts"])
+        for j, row in enumerate(planned["rows"])
+        if name(planned, part, row) in here
+    }
+
+
+def _title(spec: Mapping[str, Any], part: Mapping[str, Any], row: Mapping[str, Any]) -> str:
+    return canonical([part["title"], part["dataset"], row.get("group", ""), row["label"]])
+
+
+def _declared(spec: Mapping[str, Any], part: Mapping[str, Any], row: Mapping[str, Any]) -> str:
+    """What a spec says of the runs of one row and part."""
+    said = {name: merged(*(layer.get(name) or {} for layer in (spec, part, row))) for name in ("options", "hparams")}
+    return canonical([part["dataset"], row["algorithm"], said])
 
 
 def _last_configuration(slots: list[Slot]) -> list[Slot]:

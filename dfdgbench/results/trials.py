@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import statistics
 from collections.abc import Iterable
 from typing import NamedTuple
@@ -13,7 +14,7 @@ class Summary(NamedTuple):
     """Attributes:
     mean: NaN of no values.
     se: sample standard deviation (n - 1) over the root of n; None for fewer than two values.
-    n: how many values there are; NaN does not count.
+    n: how many values there are; those that are not finite do not count.
     """
 
     mean: float
@@ -22,8 +23,8 @@ class Summary(NamedTuple):
 
 
 def summary(values: Iterable[float]) -> Summary:
-    """Mean and standard error of ``values``, without those that are NaN."""
-    there = [value for value in values if value == value]
+    """Mean and standard error of ``values``, without those that are NaN or infinite."""
+    there = [value for value in values if math.isfinite(value)]
     if not there:
         return Summary(NAN, None, 0)
     error = statistics.stdev(there) / len(there) ** 0.5 if len(there) > 1 else None

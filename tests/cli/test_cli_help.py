@@ -15,7 +15,8 @@ from dfdgbench.cli.main import COMMANDS, make_parser
 HEAVY = ("torch", "pandas", "pydantic", "numpy")
 WITH_ACTIONS = {
     "data": ["status", "download", "verify", "cache"],
-    "sweep": ["plan", "launch", "status", "logs", "retry", "cancel", "delete-incomplete", "merge", "work"],
+    "networks": ["status", "download"],
+    "sweep": ["plan", "launch", "prefetch", "status", "logs", "retry", "cancel", "delete-incomplete", "merge", "work"],
     "artifacts": ["ls", "du", "gc", "export"],
 }
 EVERY = [[name] for name in COMMANDS] + [[name, action] for name, actions in WITH_ACTIONS.items() for action in actions]

@@ -19,7 +19,7 @@ import pytest
 pytestmark = pytest.mark.wheel
 
 ROOT = Path(__file__).resolve().parents[2]
-SHIPPED = (".py", ".yaml", ".csv", ".md", ".typed")
+SHIPPED = (".py", ".yaml", ".csv", ".md", ".typed", ".html", ".css", ".js")
 
 
 def call(command: Sequence[str | Path], folder: Path) -> str:

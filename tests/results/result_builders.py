@@ -12,6 +12,8 @@ from dfdgbench.files import write_json
 from dfdgbench.tables.spec import Part, Row, TableSpec
 
 TARGET = "T"
+DOMAINS = ["handwritten", "blended", "printed", "numbers"]
+"""MiniDigits'."""
 
 
 def record(step: int, hparams_seed: int, *envs: tuple[Any, ...]) -> dict[str, Any]:
@@ -65,11 +67,19 @@ def write_ours(
     *,
     state: str = "done",
     setting: str = "data-free",
+    device: str = "a GPU",
 ) -> Path:
     """A run's folder as this project leaves it, with one record."""
     made = our_record(config, accuracies, setting=setting)
     folder.mkdir(parents=True)
-    content = {"config": config.model_dump(), "run": config.identity(), "args": made["args"], "setting": setting}
+    content = {
+        "config": config.model_dump(),
+        "run": config.identity(),
+        "args": made["args"],
+        "setting": setting,
+        "domains": DOMAINS,
+        "device": device,
+    }
     write_json(folder / "config.json", content)
     write_json(folder / "status.json", {"state": state})
     (folder / "results.jsonl").write_text(json.dumps(made, sort_keys=True) + "\n")
@@ -95,8 +105,8 @@ def plan(spec: TableSpec, sweep: Path, trials: int = 1, command: str = "", **opt
     entries = []
     for trial in range(trials):
         for i, part in enumerate(spec.parts):
-            for j, row in enumerate(spec.rows):
-                for env in range(0 if part.quoted else len(part.columns)):
+            for j, row in spec.run_rows():
+                for env, column in enumerate(() if part.quoted else part.targets):
                     given = {**spec.options, **part.options, **row.options, **options}
                     config = RunConfig.make(
                         algorithm=row.algorithm,
@@ -106,7 +116,8 @@ def plan(spec: TableSpec, sweep: Path, trials: int = 1, command: str = "", **opt
                         hparams=row.hparams,
                         **given,
                     ).swept()
-                    entries.append({"part": i, "row": j, "id": config.run_id, "config": config.model_dump()})
+                    place = {"part": i, "row": j, "column": column}
+                    entries.append({**place, "id": config.run_id, "config": config.model_dump()})
     write_sweep(spec, sweep, entries, command)
     return entries
 
@@ -122,9 +133,16 @@ def write_sweep(spec: TableSpec, sweep: Path, entries: Sequence[Mapping[str, Any
     write_json(sweep / "sweep.json", content)
 
 
-def finish(sweep: Path, entry: Mapping[str, Any], accuracy: float, setting: str = "data-free", **others: float) -> None:
+def finish(
+    sweep: Path,
+    entry: Mapping[str, Any],
+    accuracy: float,
+    setting: str = "data-free",
+    device: str = "a GPU",
+    **others: float,
+) -> None:
     """Leave the finished run of one entry: ``accuracy`` is the test accuracy of its held-out domain."""
     config = RunConfig.make(**entry["config"])
     split = {"official": "test", "authors": "all"}.get(config.protocol or "", "in")
     key = f"env{config.test_envs[0]}_{split}_acc"
-    write_ours(sweep / "runs" / entry["id"], config, {key: accuracy, **others}, setting=setting)
+    write_ours(sweep / "runs" / entry["id"], config, {key: accuracy, **others}, setting=setting, device=device)

@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import json
 import re
-from itertools import combinations, product
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
+from golden_sweep import write_golden_sweep
 from result_builders import TARGET as T
-from result_builders import record, write_domainbed, write_ours
+from result_builders import our_record, record, write_domainbed, write_ours
 
 from dfdgbench.engine.config import RunConfig
 from dfdgbench.errors import ConfigError
-from dfdgbench.results.collect import collect
-
-ENVS = {"PACS": 4, "RotatedMNIST": 6}
-ALGORITHMS = ("ZZZ", "CORAL", "ERM")
+from dfdgbench.results.collect import collect, read_sweep
+from dfdgbench.results.selection import Choice, Rule, get_rule
+from dfdgbench.results.winners import chosen
 
 # Printed by DomainBed's collect_results of the sweep below; its standard errors are of the population deviation.
 DOMAINBED = {
@@ -63,46 +65,10 @@ DOMAINBED = {
 }
 
 
-def synthetic_record(
-    dataset: int, algorithm: int, trial: int, seed: int, held_out: tuple[int, ...], k: int
-) -> dict[str, Any]:
-    name = list(ENVS)[dataset]
-    args = {
-        "dataset": name, "algorithm": ALGORITHMS[algorithm], "test_envs": list(held_out), "trial_seed": trial,
-        "hparams_seed": seed, "output_dir": "",
-    }  # fmt: skip
-    made: dict[str, Any] = {"step": 100 * k, "args": args, "hparams": {}}
-    h, t, a, d, p = seed, trial, algorithm, dataset, len(held_out) - 1
-    for i in range(ENVS[name]):
-        s = i in held_out
-        made[f"env{i}_in_acc"] = ((31 * i + 17 * h + 7 * k + 13 * t + 5 * a + 3 * d + 29 * p + 11 * s) % 97) / 100
-        made[f"env{i}_out_acc"] = ((37 * i + 19 * h + 11 * k + 23 * t + 3 * a + 7 * d + 13 * p + 5 * s + 41) % 89) / 100
-    return made
-
-
-def omitted(dataset: int, algorithm: int, trial: int, seed: int, held_out: tuple[int, ...]) -> bool:
-    name = ALGORITHMS[algorithm]
-    return (
-        (dataset == 1 and name != "ERM")
-        or (name == "ZZZ" and len(held_out) == 2)
-        or (name == "CORAL" and (held_out == (2,) or (trial == 1 and held_out == (0,))))
-        or (name == "ERM" and dataset == 0 and seed == 2 and held_out == (0, 1))
-    )
-
-
 @pytest.fixture(scope="module")
 def sweep(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The synthetic sweep: 390 runs of three records."""
-    root = tmp_path_factory.mktemp("domainbed")
-    for dataset, algorithm, trial, seed in product(range(2), range(3), range(3), range(3)):
-        envs = range(list(ENVS.values())[dataset])
-        for held_out in [*((env,) for env in envs), *combinations(envs, 2)]:
-            if not omitted(dataset, algorithm, trial, seed, held_out):
-                name = f"{dataset}{algorithm}{trial}{seed}-" + "-".join(map(str, held_out))
-                write_domainbed(
-                    root / name, [synthetic_record(dataset, algorithm, trial, seed, held_out, k) for k in range(3)]
-                )
-    return root
+    return write_golden_sweep(tmp_path_factory.mktemp("domainbed"))
 
 
 def tables(text: str) -> dict[str, dict[str, dict[str, list[str]]]]:
@@ -201,7 +167,7 @@ def test_variants_networks_protocols_and_sources_have_rows_of_their_own(tmp_path
         "DEKAN [smallcnn, domainbed, from 1+2]",
     }
     assert table["DEKAN [smallcnn, official]"] == ["60.0", "X", "X", "X", "X"]
-    assert table["Algorithm"] == ["0", "1", "2", "3", "Avg"]
+    assert table["Algorithm"] == ["handwritten", "blended", "printed", "numbers", "Avg"]
 
 
 def test_domains_are_named_where_a_run_names_them(tmp_path: Path) -> None:
@@ -241,3 +207,103 @@ def test_a_method_alone_is_still_marked_transductive(tmp_path: Path) -> None:
     config = RunConfig(dataset="MiniDigits", test_envs=[0], algorithm="ERM", transductive=True)
     write_ours(tmp_path / "run", config, {"env0_in_acc": 0.1, "env1_out_acc": 0.2})
     assert "ERM [transductive]" in collect(tmp_path)
+
+
+def test_runs_of_other_steps_have_a_row_of_their_own(tmp_path: Path) -> None:
+    for name, steps, accuracy in (("a", None, 0.5), ("b", 10, 0.7)):
+        write_ours(tmp_path / name, RunConfig.make(test_envs=[0], steps=steps), {"env0_in_acc": accuracy})
+    table = tables(collect(tmp_path))["last step"]["Dataset: MiniDigits"]
+    assert {label: cells[0] for label, cells in table.items()} == {
+        "Algorithm": "handwritten",
+        "ERM": "50.0",
+        "ERM [steps=10]": "70.0",
+    }
+
+
+def test_images_per_class_never_meet_in_a_cell(tmp_path: Path) -> None:
+    for name, images, accuracy in (("a", 10, 0.5), ("b", 50, 0.7)):
+        config = RunConfig.make(algorithm="DEKAN", test_envs=[0], hparams={"inversion.images": images})
+        write_ours(tmp_path / name, config, {"env0_in_acc": accuracy})
+    table = tables(collect(tmp_path))["last step"]["Dataset: MiniDigits"]
+    assert table["DEKAN [inversion.images=10]"][0] == "50.0"
+    assert table["DEKAN [inversion.images=50]"][0] == "70.0"
+
+
+def test_a_rule_of_an_outside_package_that_looks_at_records(tmp_path: Path) -> None:
+    """A rule that knows nothing of ledgers: the record of the worst validation."""
+
+    class Worst(Rule):
+        """The worst."""
+
+        title = "worst"
+        uses = frozenset({"source validation"})
+
+        def choose(self, records: Sequence[Any], predictor: str = "") -> Choice | None:
+            return min(
+                (Choice(found["env1_out_acc"], found) for found in records), key=lambda choice: choice.validation
+            )
+
+    write_domainbed(
+        tmp_path / "a",
+        [record(k, 0, (test, 0, T), (0, out)) for k, test, out in ((0, 0.1, 0.9), (1, 0.2, 0.3), (2, 0.3, 0.5))],
+    )
+    write_domainbed(tmp_path / "b", [record(0, 1, (0.8, 0, T), (0, 0.4))])
+    sweep = read_sweep(tmp_path)
+    ((_, (seed, pick)),) = chosen(sweep.ledger, sweep.groups, Worst()).items()
+    assert (seed, pick.validation) == (1, 0.4)
+    ledger_choice = Worst().picker(sweep.ledger)(sweep.groups[0].members[0], 0)
+    assert ledger_choice is not None
+    assert sweep.ledger.record(ledger_choice.row)["env0_in_acc"] == 0.2
+
+
+def test_synthetic_hold_out(tmp_path: Path) -> None:
+    """The step of the best agreement; not marked for a data-free method, for which all else that looks is."""
+    folder = tmp_path / "a"
+    config = RunConfig.make(algorithm="Multi-DI", test_envs=[0])
+    write_ours(folder, config, {})
+    made = [
+        our_record(config, {"env0_in_acc": test, "syn_out_acc": agreement}, step)
+        for step, test, agreement in ((0, 0.2, 0.5), (100, 0.4, 0.9), (200, 0.6, 0.7))
+    ]
+    (folder / "results.jsonl").write_text("".join(json.dumps(found) + "\n" for found in made))
+    found = tables(collect(tmp_path))
+    assert found["synthetic hold-out"]["Dataset: MiniDigits"]["Multi-DI"][0] == "40.0"
+    assert found["last step"]["Dataset: MiniDigits"]["Multi-DI"][0] == "60.0"
+    assert "Multi-DI †" in found["training-domain validation set"]["Dataset: MiniDigits"]
+
+
+def test_without_held_out_synthetic_images_nothing_is_chosen_by_them(sweep: Path) -> None:
+    text = collect(sweep)
+    assert "## Model selection: synthetic hold-out\n\nNo runs that this rule can choose from." in text
+    assert get_rule("synthetic-holdout").choose([record(0, 0, (0.5, 0.2, T), (0, 0))]) is None
+
+
+def test_csv_and_json_have_the_cells_of_the_tables(sweep: Path) -> None:
+    rows = list(csv.DictReader(io.StringIO(collect(sweep, format="csv"))))
+    content = json.loads(collect(sweep, format="json"))
+    assert content["records"] == 1170
+    assert len(rows) == len(content["cells"])
+    wanted = {"rule": "oracle", "table": "PACS", "algorithm": "ERM", "column": "A"}
+    (row,) = (row for row in rows if wanted.items() <= row.items())
+    assert (row["mean"], row["se"], row["n"], row["marked"]) == ("70.6667", "18.2239", "3", "true")
+    (cell,) = (cell for cell in content["cells"] if wanted.items() <= cell.items())
+    assert (cell["mean"], cell["se"], cell["n"], cell["marked"]) == (70.6667, 18.2239, 3, True)
+    (empty,) = (
+        c
+        for c in content["cells"]
+        if c["rule"] == "oracle" and c["table"] == "PACS" and c["column"] == "P" and c["algorithm"] == "CORAL"
+    )
+    assert (empty["mean"], empty["n"]) == (None, 0)
+    (average,) = (row for row in rows if {**wanted, "table": "Averages", "column": "PACS"}.items() <= row.items())
+    assert average["mean"] == "45.8333"
+
+
+def test_averages_of_trials_that_lack_domains_are_named(tmp_path: Path) -> None:
+    """As in DomainBed they are over what is there, which `table` does not do; where nothing lacks, nothing is said."""
+    scores = {f"env{env}_{split}_acc": 0.5 for env in range(4) for split in ("in", "out")}
+    for env in range(4):
+        config = RunConfig.make(dataset="PACS", test_envs=[env])
+        for folder in ("all", "half") if env < 2 else ("all",):
+            write_ours(tmp_path / folder / str(env), config, scores)
+    assert "- Averages of ERM on PACS: of trials that lack domains" in collect(tmp_path / "half")
+    assert "lack domains" not in collect(tmp_path / "all")

@@ -116,7 +116,7 @@ def test_runs_and_their_states(tmp_path: Path) -> None:
     write_domainbed(tmp_path / "runs" / "b", [])
     (tmp_path / "sweep.json").write_text(json.dumps({"runs": [{"id": "a"}, {"id": "z"}]}))
     frame = runs(tmp_path).set_index("run")
-    assert frame["state"].to_dict() == {"runs/a": "failed", "runs/b": "done", "runs/z": "absent"}
+    assert frame["state"].to_dict() == {"runs/a": "failed", "runs/b": "done", "runs/z": "planned"}
     assert frame["config"].to_dict()["runs/a"]["config"]["preset"] == "paper"
     assert frame["records"].to_dict() == {"runs/a": 1, "runs/b": 0, "runs/z": 0}
 

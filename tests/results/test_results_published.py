@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import csv
-from collections import Counter
 from pathlib import Path
 from typing import Any
 
 import pytest
-from result_builders import plan, small
+from result_builders import finish, plan, small
 
-from dfdgbench.errors import ConfigError, UnknownNameError
-from dfdgbench.results.published import Numbers
+from dfdgbench.errors import ConfigError, DfdgbenchError, UnknownNameError
 from dfdgbench.results.table import build
-from dfdgbench.tables import spec as specs
-from dfdgbench.tables.spec import Part, Row
+from dfdgbench.tables.spec import Column, Misprint, Part, Row
 
 HEADER = "paper,table,setting,dataset,backbone,method,column,value,std\n"
 
@@ -34,7 +30,7 @@ def published(tmp_path: Path, *lines: str, **changes: Any) -> Part:
 
 def test_published_numbers_beside_ours_and_alone(tmp_path: Path) -> None:
     part = published(tmp_path, "Ours,H,71.60,0.4", "Ours,Average,71.6,", "Theirs,H,60,")
-    spec = small(parts=[part])
+    spec = small(rows=[*small().rows, Row(label="Theirs")], parts=[part])
     plan(spec, tmp_path / "sweep")
     ours, best, theirs = build(spec, tmp_path / "sweep").blocks[0].rows
     assert [found.published and found.published.text for found in ours.cells] == ["71.60 ± 0.4", "71.6"]
@@ -51,7 +47,7 @@ def test_published_numbers_beside_ours_and_alone(tmp_path: Path) -> None:
 
 def test_a_quoted_part_is_printed_numbers_alone(tmp_path: Path) -> None:
     part = published(tmp_path, "Theirs,H,60,", "Ours,H,71.60,0.4", title="As published", quoted=True)
-    spec = small(parts=[small().parts[0], part])
+    spec = small(rows=[*small().rows, Row(label="Theirs")], parts=[small().parts[0], part])
     plan(spec, tmp_path / "sweep")
     block = build(spec, tmp_path / "sweep").blocks[1]
     assert (block.title, block.quoted) == ("As published", True)
@@ -63,29 +59,64 @@ def test_parts_without_numbers_are_left_out_of_the_published_table() -> None:
     assert build(small()).blocks == ()
 
 
+def test_quoted_methods_are_named(tmp_path: Path) -> None:
+    spec = small(rows=[*small().rows, Row(label="Theirs")], parts=[published(tmp_path, "Theirs,H,60,")])
+    assert build(spec).notes == ("Quoted as published, and run by nobody here: Theirs.",)
+
+
 @pytest.mark.parametrize(
-    ("lines", "changes", "message"),
+    ("lines", "rows", "message"),
     [
-        (["Ours,X,1,"], {}, "no place in the part 'MD'.*'Ours', column 'X'"),
-        (["Ours,H,1,", "Ours,H,2,"], {}, "Two published numbers"),
-        ([], {}, "No row of .* has dataset 'D'"),
+        (["Ours,X,1,"], [], "no place in the part 'MD'.*'Ours', column 'X'"),
+        (["Theirs,H,1,"], [], "no place in the part 'MD'.*'Theirs', column 'H'"),
+        (["Ours,H,1,", "Ours,H,2,"], [], "Two published numbers have the same place"),
+        (["Ours,H,1,"], [Row(label="Again", where={"method": "Ours"})], "has two places"),
+        (["Ours,H,1,"], [Row(label="Narrow", where={"method": "Ours", "std": "3"})], None),
     ],
 )
 def test_published_numbers_without_one_place(
-    tmp_path: Path, lines: list[str], changes: dict[str, Any], message: str
+    tmp_path: Path, lines: list[str], rows: list[Row], message: str | None
 ) -> None:
+    spec = small(rows=[*small().rows, *rows], parts=[published(tmp_path, *lines)])
+    if message is None:
+        assert [row.label for row in build(spec).blocks[0].rows] == ["Ours"]
+        return
     with pytest.raises(ConfigError, match=message):
-        build(
-            small(parts=[published(tmp_path, *(lines or ["Ours,H,1,"]), **changes)])
-            if lines
-            else small(parts=[_nowhere(tmp_path)])
-        )
+        build(spec)
 
 
-def _nowhere(tmp_path: Path) -> Part:
+def test_a_part_without_any_number_of_its_file(tmp_path: Path) -> None:
     part = published(tmp_path, "Ours,H,1,")
     (tmp_path / "printed.csv").write_text(HEADER + "p,1,s,Other,b,Ours,H,1,\n")
-    return part
+    with pytest.raises(ConfigError, match=r"No row of .* has dataset 'D'"):
+        build(small(parts=[part]))
+
+
+def test_facts_of_the_setting_are_columns(tmp_path: Path) -> None:
+    part = published(tmp_path)
+    lines = ["p,1,IPC=10;squeeze=R-18,D,b,Ours,H,1,", "p,1,IPC=50; squeeze=R-18,D,b,Ours,H,2,"]
+    (tmp_path / "printed.csv").write_text(HEADER + "\n".join(lines))
+    rows = [Row(label=ipc, algorithm="A", where={"IPC": ipc, "squeeze": "R-18"}) for ipc in ("10", "50")]
+    table = build(small(rows=rows, parts=[part]))
+    assert [row.cells[0].published and row.cells[0].published.value for row in table.blocks[0].rows] == [1.0, 2.0]
+
+
+def test_known_misprints_are_noted_where_they_stand(tmp_path: Path) -> None:
+    part = published(tmp_path, "Ours,H,1,", "Best,H,2,")
+    spec = small(parts=[part], misprints=[Misprint(row="Best", column="H", note="should be 3")])
+    found = [row.cells[0].published for row in build(spec).blocks[0].rows]
+    assert [printed and printed.note for printed in found] == ["", "should be 3"]
+    elsewhere = small(parts=[part], misprints=[Misprint(row="Best", column="H", part="MD", note="x")])
+    assert build(elsewhere).blocks[0].rows[1].cells[0].published is not None
+
+
+def test_infinite_numbers_have_no_difference(tmp_path: Path) -> None:
+    part = published(tmp_path, "Ours,H,inf,")
+    spec = small(parts=[part], trials=1)
+    for entry in plan(spec, tmp_path / "sweep"):
+        finish(tmp_path / "sweep", entry, 0.5)
+    cell = build(spec, tmp_path / "sweep").blocks[0].rows[0].cells[0]
+    assert (cell.published and cell.published.text, cell.difference) == ("inf", None)
 
 
 def test_mistakes_in_where_and_file(tmp_path: Path) -> None:
@@ -104,34 +135,32 @@ def test_labels_are_single() -> None:
         build(small(parts=[Part(title="MD", dataset="D", columns={"a": "H", "b": "H"})]))
 
 
-@pytest.mark.parametrize("name", specs.names())
-def test_every_published_number_of_a_built_in_table_has_one_place(name: str) -> None:
-    spec = specs.load(name)
-    placed = Counter(
-        (block.title, row.label, column, found.published.text)
-        for block in build(spec).blocks
-        for row in block.rows
-        for column, found in zip(block.header, row.cells, strict=True)
-        if found.published is not None
-    )
-    wanted: Counter[tuple[str, str, str, str]] = Counter()
-    for part in spec.parts:
-        if part.published is not None:
-            with open(specs.PUBLISHED / part.published.file, encoding="utf-8", newline="") as file:
-                rows = [
-                    row for row in csv.DictReader(file) if part.published.where.items() <= row.items() and row["value"]
-                ]
-            texts = [row["value"] + (f" ± {row['std']}" if row["std"] else "") for row in rows]
-            wanted.update(
-                (part.title, row["method"], row["column"], text) for row, text in zip(rows, texts, strict=True)
-            )
-    assert placed == wanted
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"rows": [Row(label="Ours", algorithm="A", parts=["MDD"])]}, "no part of the table 'small'.*Did you mean MD"),
+        (
+            {"rows": [Row(label="Ours", algorithm="A", columns=["X"])]},
+            "no column of the table 'small'.*Known: H, B, Average",
+        ),
+        ({"rows": [Row(label="Ours", of="Theirs"), Row(label="Theirs")]}, "no row with runs .*'of'.*'Theirs'"),
+        ({"misprints": [Misprint(row="Oars", column="H", note="x")]}, "no row of the table.*Did you mean Ours"),
+        ({"misprints": [Misprint(row="Ours", column="X", note="x")]}, "no column of the table"),
+        ({"misprints": [Misprint(row="Ours", column="H", part="X", note="x")]}, "no part of the table"),
+        ({"transposed": True}, "transposed, and its part 'MD' is in no 'block'"),
+    ],
+)
+def test_names_that_the_table_does_not_have(changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(DfdgbenchError, match=message):
+        build(small(**changes))
 
 
-@pytest.mark.parametrize("name", specs.names())
-def test_rows_of_built_in_tables_that_are_run_are_not_quoted_by_a_typing_error(name: str) -> None:
-    spec = specs.load(name)
-    known = {row.label for row in spec.rows}
-    for part in spec.parts:
-        if part.published is not None:
-            assert known & set(Numbers(part).methods)
+@pytest.mark.parametrize("where", ["row", "column"])
+def test_mistakes_in_where_of_rows_and_columns(tmp_path: Path, where: str) -> None:
+    part = published(tmp_path, "Ours,H,1,")
+    rows = [Row(label="Ours", algorithm="A", where={"metod": "Ours"} if where == "row" else None)]
+    if where == "column":
+        column = Column(label="H", targets=["handwritten"], where={"colum": "H"})
+        part = part.model_copy(update={"columns": {"handwritten": column}})
+    with pytest.raises(UnknownNameError, match="Did you mean"):
+        build(small(rows=rows, parts=[part]))

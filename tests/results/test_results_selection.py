@@ -188,7 +188,7 @@ def test_rules_are_marked_where_they_use_more_than_is_granted(rule: str, setting
 
 
 def test_every_rule_says_what_it_is() -> None:
-    assert set(RULES.names()) == {IID, ORACLE, "oracle-best-step", "last", LOO}
+    assert set(RULES.names()) == {IID, ORACLE, "oracle-best-step", "last", LOO, "synthetic-holdout"}
     for name in RULES.names():
         assert RULES.get(name).title
         assert RULES.get(name).__doc__

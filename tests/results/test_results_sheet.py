@@ -62,3 +62,20 @@ def test_sets_of_one_name_and_other_hyperparameters_have_rows_of_their_own(tmp_p
     path = sweep_sheet(sweep, artifacts)
     assert path is not None
     assert {40, 120} <= set(np.array(Image.open(path).convert("L"))[:, 240:].ravel().tolist())
+
+
+def test_renderings_in_folders_of_their_own_are_rows_and_titles_have_room(tmp_path: Path) -> None:
+    artifacts, sweep = tmp_path / "artifacts", tmp_path / "sweep"
+    for style, level in (("photo", 40), ("sketch", 200)):
+        folder = artifacts / "transfer" / "a" / f"rendered as {style}"
+        folder.mkdir(parents=True)
+        np.save(folder / "images.npy", np.full((4, 3, 32, 32), level, dtype=np.uint8))
+        np.save(folder / "labels.npy", np.array([0, 1, 0, 1], dtype=np.int16))
+    content = {"key": "a", "title": "transfer art_painting -> photo -> sketch"}
+    (artifacts / "transfer" / "a" / "artifact.json").write_text(json.dumps(content))
+    write_run(sweep, ["a"])
+    path = sweep_sheet(sweep, artifacts)
+    assert path is not None
+    sheet = np.array(Image.open(path).convert("L"))
+    assert {40, 200} <= set(sheet[:, 340:].ravel().tolist())
+    assert (sheet[:, 240:340] == 40).sum() < 100, "images begin behind the longest title"

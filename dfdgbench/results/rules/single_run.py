@@ -2,63 +2,69 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
 
-from dfdgbench.results.record import NAN, Record, sources, targets, value
-from dfdgbench.results.selection import RULES, Choice, Rule, first_best, latest, single
+from dfdgbench.results.record import SYNTHETIC_KEY
+from dfdgbench.results.scores import Floats, Scores
+from dfdgbench.results.selection import RULES, ScoreRule
 
 
 @RULES.register("training-domain")
-class TrainingDomain(Rule):
+class TrainingDomain(ScoreRule):
     """Best mean accuracy on the source domains' validation splits, over all steps (DomainBed's IID)."""
 
     title = "training-domain validation set"
     uses = frozenset({"source validation"})
 
-    def choose(self, records: Sequence[Record], predictor: str = "") -> Choice | None:
-        return first_best(Choice(_source_validation(record, predictor), record) for record in single(records))
+    def validation(self, scores: Scores, predictor: str = "") -> Floats:
+        return scores.source_validation(predictor)
 
 
 @RULES.register("oracle")
-class Oracle(Rule):
+class Oracle(ScoreRule):
     """The last step; configurations compared on the held-out domain's validation split (DomainBed's oracle)."""
 
     title = "test-domain validation set (oracle)"
     uses = frozenset({"target validation"})
+    best_step = False
 
-    def choose(self, records: Sequence[Record], predictor: str = "") -> Choice | None:
-        return latest(single(records), lambda record: _target_validation(record, predictor))
+    def validation(self, scores: Scores, predictor: str = "") -> Floats:
+        return scores.target("validation", predictor)
 
 
 @RULES.register("oracle-best-step")
-class OracleBestStep(Rule):
+class OracleBestStep(ScoreRule):
     """Steps and configurations compared on the held-out domain's validation split."""
 
     title = "test-domain validation set, best step (oracle)"
     uses = frozenset({"target validation"})
 
-    def choose(self, records: Sequence[Record], predictor: str = "") -> Choice | None:
-        return first_best(Choice(_target_validation(record, predictor), record) for record in single(records))
+    def validation(self, scores: Scores, predictor: str = "") -> Floats:
+        return scores.target("validation", predictor)
 
 
 @RULES.register("last")
-class Last(Rule):
+class Last(ScoreRule):
     """The last record, looking at nothing; of several configurations, the defaults."""
 
     title = "last step"
     uses = frozenset()
+    best_step = False
 
-    def choose(self, records: Sequence[Record], predictor: str = "") -> Choice | None:
-        return latest(single(records), lambda record: NAN)
-
-
-def _source_validation(record: Record, predictor: str) -> float:
-    """Unweighted mean over the source domains; NaN without any."""
-    values = [value(record, env, "validation", predictor=predictor) for env in sources(record, predictor=predictor)]
-    return float(np.mean(values)) if values else NAN
+    def validation(self, scores: Scores, predictor: str = "") -> Floats:
+        return np.full(len(scores), np.nan)
 
 
-def _target_validation(record: Record, predictor: str) -> float:
-    return value(record, targets(record)[0], "validation", predictor=predictor)
+@RULES.register("synthetic-holdout")
+class SyntheticHoldOut(ScoreRule):
+    """Best agreement of student and teachers on held-out synthetic images, over all steps: not one image is looked at.
+
+    Of runs with ``distillation.holdout``, which keep a share of the images they distil on.
+    """
+
+    title = "synthetic hold-out"
+    uses = frozenset({"synthetic hold-out"})
+    needs_number = True
+
+    def validation(self, scores: Scores, predictor: str = "") -> Floats:
+        return scores.column(f"{SYNTHETIC_KEY}@{predictor}" if predictor else SYNTHETIC_KEY)

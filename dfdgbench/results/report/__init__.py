@@ -1,0 +1,1 @@
+"""The report: a sweep as one HTML page that needs nothing but itself."""
