@@ -36,3 +36,50 @@ def warmup_cosine(step: int, total: int, base_lr: float, warmup: int, floor: flo
     last = total - 1 - warmup
     progress = (step - warmup) / last if last else 1.0
     return base_lr * (floor + (1 - floor) * (1 + math.cos(math.pi * progress)) / 2)
+
+
+def inverse(done: float, base_lr: float, gamma: float = 1e-4, power: float = 0.75) -> float:
+    """``base_lr · (1 + gamma · done) ** -power``: DMG's on DomainNet, whose release counts iterations done (spec D1).
+
+    Args:
+        done: iterations, or passes over the data, before this one.
+    """
+    if done < 0:
+        raise ValueError(f"{done} iterations done")
+    return base_lr * float((1 + gamma * done) ** -power)
+
+
+def exponential(done: float, base_lr: float, decay: float) -> float:
+    """``base_lr · decay ** done``: DMG's on PACS, 0.99 after each pass over the data.
+
+    Args:
+        done: passes over the data before this one.
+    """
+    if not 0 < decay <= 1:
+        raise ConfigError(
+            f"The decay of the learning rate is {decay}. Allowed: above 0, at most 1. Type for example: 0.99"
+        )
+    return base_lr * float(decay**done)
+
+
+def cosine(done: float, base_lr: float) -> float:
+    """``base_lr · (1 + cos(π · done)) / 2``, as SRe2L recovers images and trains students.
+
+    Args:
+        done: part of all steps, or epochs, that is done before this one, from 0 to below 1.
+    """
+    if not 0 <= done < 1:
+        raise ValueError(f"{done} of a schedule is done")
+    return base_lr * (1 + math.cos(math.pi * done)) / 2
+
+
+def polynomial(step: int, total: int, base_lr: float, power: float) -> float:
+    """``base_lr · (1 - step / total) ** power``, as segmentation networks are trained (Chen et al. 2017).
+
+    Args:
+        step: 0 to ``total`` - 1.
+        power: 0 for a constant rate.
+    """
+    if not 0 <= step < total:
+        raise ValueError(f"step {step} of a schedule of {total} steps")
+    return base_lr * float((1 - step / total) ** power)

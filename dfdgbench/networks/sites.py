@@ -122,7 +122,7 @@ class Sites:
             return torch.stack([self.scores(images, each) for each in rows])
         with self._given([one.repeat_interleave(len(images), 0) for one in multipliers]):
             scores: Tensor = self.network(images)
-        return scores.unflatten(0, (count, len(images)))
+        return scores.view(count, len(images), -1)
 
     @contextmanager
     def _given(self, multipliers: Sequence[Tensor]) -> Iterator[None]:
