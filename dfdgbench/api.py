@@ -15,7 +15,7 @@ from dfdgbench.engine.config import Execution, RunConfig
 from dfdgbench.engine.evaluation import evaluate
 from dfdgbench.engine.execute import Engine, blank_predictors
 from dfdgbench.engine.runfolder import RunFolder
-from dfdgbench.errors import ArtifactError, ConfigError
+from dfdgbench.errors import ArtifactError, ConfigError, listing, unknown
 from dfdgbench.planning import Plan, make_problem, open_dataset, plan
 
 
@@ -63,10 +63,34 @@ class Run:
         return {name: found[name].eval() for name in sorted(found, key=lambda name: name != chosen)}
 
     @torch.no_grad()
-    def predict(self, images: Tensor) -> Tensor:
-        """Scores [B, K] of images float [B, 3, H, W] in [0, 1], by the default predictor."""
-        scores: Tensor = next(iter(self.predictors.values()))(images.to(self.engine.runtime.device))
+    def predict(self, images: Tensor, predictor: str | None = None, domain: str | int | None = None) -> Tensor:
+        """Scores [B, K] of images float [B, 3, H, W] in [0, 1].
+
+        Args:
+            predictor: one of ``predictors``; None for the default one.
+            domain: the domain that the images are from, for predictors that ask ("known-domain").
+
+        Raises ``ConfigError`` for a domain that the predictor has no answer for, ``UnknownNameError`` for unknown names.
+        """
+        scores: Tensor = self._answering(predictor, domain)(images.to(self.engine.runtime.device))
         return scores
+
+    def _answering(self, name: str | None, domain: str | int | None) -> nn.Module:
+        name = next(iter(self.predictors)) if name is None else name
+        if name not in self.predictors:
+            raise unknown("predictor of the run", name, self.predictors)
+        if domain is None:
+            return self.predictors[name]
+        problem = self.plan.problem
+        index = problem.metadata.index(domain)
+        found = self.plan.last.answering(self.predictors[name], index, problem.protocol.test)
+        if found is None:
+            trained = ", ".join(problem.domain_name(source) for source in problem.sources)
+            raise ConfigError(
+                f"The predictor '{name}' has no answer for images of '{problem.domain_name(index)}', which the run was not trained "
+                f"on. It was trained on {trained}. Name one of these, or another predictor: {listing(self.predictors)}."
+            )
+        return found
 
     def evaluate(self, dataset: str | None = None, data_dir: str | None = None) -> dict[str, float]:
         """Record keys to accuracies (0 to 1) on every domain and split, of the run's dataset or of another one.
@@ -123,7 +147,12 @@ def _first(problem: Any, absent: list[str]) -> tuple[int, str]:
 
 
 def load(
-    folder: str | Path, *, data_dir: str | None = None, artifacts: str | Path | None = None, device: str = "auto"
+    folder: str | Path,
+    *,
+    data_dir: str | None = None,
+    artifacts: str | Path | None = None,
+    device: str = "auto",
+    local_dir: str | None = None,
 ) -> Run:
     """The run in ``folder``; its data and artifacts are looked for where they were, or where the arguments say."""
     there = RunFolder(folder)
@@ -134,7 +163,9 @@ def load(
     if data_dir is not None:
         config = config.model_copy(update={"data_dir": str(data_dir)})
     execution = Execution.model_validate(content["execution"])
-    execution = execution.model_copy(update={"device": device} | ({"artifacts": Path(artifacts)} if artifacts else {}))
+    given = {"artifacts": None if artifacts is None else Path(artifacts), "local_dir": local_dir}
+    changed = {"device": device} | {name: value for name, value in given.items() if value is not None}
+    execution = Execution.make(**execution.model_dump() | changed)
     return Run(there, plan(config, execution))
 
 

@@ -124,7 +124,8 @@ def _settings() -> Rows:
 def _tables() -> Rows:
     from dfdgbench.tables import spec
 
-    return [{"name": name, "what": spec.load(name).title} for name in spec.names()]
+    tables = [spec.load(name) for name in spec.names()]
+    return [{"name": found.name, "paper": found.paper or "-", "what": found.title} for found in tables]
 
 
 def hparams_of(name: str) -> Rows:

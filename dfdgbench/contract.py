@@ -24,6 +24,9 @@ from dfdgbench.errors import DfdgbenchError
 from dfdgbench.hparams import resolve
 from dfdgbench.planning import Plan, plan
 
+TINY = {"classification": ("Debug28", "smallcnn"), "segmentation": ("DebugScenes", "segnet_small")}
+"""The dataset and the network that an algorithm is tried on, by its task."""
+
 
 class ContractError(DfdgbenchError):
     """An algorithm breaks the contract."""
@@ -54,7 +57,7 @@ def require(holds: bool, message: str) -> None:
 
 @dataclass
 class Contract:
-    """The checks on one algorithm, on a tiny dataset.
+    """The checks on one algorithm, on a tiny dataset of the first task that it is for.
 
     Args:
         name: as ``--algorithm`` takes it.
@@ -68,14 +71,20 @@ class Contract:
     def algorithm(self) -> type[Algorithm]:
         return ALGORITHMS.get(self.name)
 
+    @property
+    def task(self) -> str:
+        """The first task that the algorithm is for."""
+        return self.algorithm.tasks[0]
+
     def config(self, **options: Any) -> RunConfig:
         """A run that takes seconds."""
         known = {"batch_size": 4, **self.algorithm.tiny}
         names = set(self.algorithm.Hparams.names())
         tiny = {name: value for name, value in known.items() if name in names}
+        dataset, network = TINY[self.task]
         given = {
-            "dataset": "Debug28",
-            "network": "smallcnn",
+            "dataset": dataset,
+            "network": network,
             "test_envs": [0],
             "steps": 5,
             "checkpoint_freq": 2,
@@ -118,14 +127,16 @@ class Contract:
 
     def run(self) -> None:
         """A tiny run leaves DomainBed's records, with every accuracy between 0 and 1."""
-        folder = self.planned("run").execute(self.folder / "run" / "run")
+        planned = self.planned("run")
+        folder = planned.execute(self.folder / "run" / "run")
         found = records.read(folder.results)
         require(bool(found), "the run left no record")
         for record in found:
             for env in range(3):
-                for split in ("in", "out"):
-                    value = record.get(f"env{env}_{split}_acc", math.nan)
-                    require(0 <= value <= 1, f"env{env}_{split}_acc of step {record['step']} is {value}")
+                for split in planned.problem.split_names(env):
+                    for metric in {"acc", planned.problem.task.suffixes[0]}:
+                        value = record.get(f"env{env}_{split}_{metric}", math.nan)
+                        require(0 <= value <= 1, f"env{env}_{split}_{metric} of step {record['step']} is {value}")
         require(
             {"step", "epoch", "mem_gb", "args", "hparams"} <= set(found[-1]), f"keys are missing: {sorted(found[-1])}"
         )
@@ -153,9 +164,12 @@ class Contract:
         from dfdgbench.api import load
 
         self.run()
-        images = torch.rand(3, 3, 28, 28, generator=torch.Generator().manual_seed(0))
-        scores = load(self.folder / "run" / "run", device="cpu").predict(images)
-        require(tuple(scores.shape) == (3, 2), f"scores of 3 images and 2 classes have the shape {tuple(scores.shape)}")
+        run = load(self.folder / "run" / "run", device="cpu")
+        network = run.plan.problem.network
+        images = torch.rand(3, 3, *network.shape, generator=torch.Generator().manual_seed(0))
+        scores = run.predict(images)
+        wanted = (3, network.num_classes, *(network.shape if self.task == "segmentation" else ()))
+        require(tuple(scores.shape) == wanted, f"scores of 3 images have the shape {tuple(scores.shape)}, not {wanted}")
         require(bool(torch.isfinite(scores).all()), "scores are not finite")
 
 

@@ -71,9 +71,13 @@ def listing(names: Iterable[str], most: int = 30) -> str:
 
 
 def near(name: str, known: Sequence[str]) -> list[str]:
-    """At most three of ``known`` that look like ``name``, closest first, whatever their case."""
+    """At most three of ``known`` that look like ``name``, closest first, whatever their case: the only one that begins with it
+    where there is one."""
     by_folded = {candidate.casefold(): candidate for candidate in known}
-    found = difflib.get_close_matches(name.casefold(), list(by_folded), n=3, cutoff=0.6)
+    begun = [folded for folded in by_folded if folded.startswith(name.casefold())]
+    if name.casefold() in by_folded or len(begun) == 1:
+        return [by_folded[name.casefold() if name.casefold() in by_folded else begun[0]]]
+    found = difflib.get_close_matches(name.casefold(), list(by_folded), n=3, cutoff=0.65)
     return [by_folded[folded] for folded in found]
 
 

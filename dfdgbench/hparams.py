@@ -249,7 +249,9 @@ def resolve(
     values = model.draws(dataset, hparams_seed, trial_seed)
     for layer in layers:
         given = flatten(layer)
-        values.update({name: value.of(dataset) if isinstance(value, PerDataset) else value for name, value in given.items()})
+        values.update(
+            {name: value.of(dataset) if isinstance(value, PerDataset) else value for name, value in given.items()}
+        )
     return model.build(values, owner)
 
 

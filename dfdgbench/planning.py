@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -11,8 +12,9 @@ from typing import Any
 from dfdgbench.algorithms.base import ALGORITHMS, Algorithm
 from dfdgbench.cores import available_cores
 from dfdgbench.datasets.base import DATASETS, Dataset, Metadata
+from dfdgbench.datasets.feed.local import Local
 from dfdgbench.datasets.feed.readers import DataPath
-from dfdgbench.datasets.feed.shapes import store_folders
+from dfdgbench.datasets.feed.shapes import dataset_label, store_folders
 from dfdgbench.datasets.protocols import SplitOptions, get_protocol
 from dfdgbench.engine.artifacts import Store
 from dfdgbench.engine.config import Execution, RunConfig, record_args
@@ -24,10 +26,12 @@ from dfdgbench.engine.runtime import Precision, Runtime, choose_device, device_m
 from dfdgbench.engine.stage import PredictorStage, computed_with, every_stage, walk
 from dfdgbench.errors import ConfigError, DataError, DfdgbenchError, listing
 from dfdgbench.hparams import Hparams, resolve
-from dfdgbench.networks.base import NetworkSpec, check_weights
+from dfdgbench.networks.base import NETWORKS, NetworkSpec, architecture, check_weights, download_weights
 from dfdgbench.networks.base import resolve as resolve_network
 from dfdgbench.settings import check_access
+from dfdgbench.tasks.base import Task
 from dfdgbench.tasks.classification import Classification
+from dfdgbench.tasks.segmentation import Segmentation
 from dfdgbench.versions import code
 
 log = logging.getLogger("dfdgbench")
@@ -49,8 +53,10 @@ class Plan:
     last: PredictorStage
 
     def require(self) -> Plan:
-        """Raise ``WeightsError`` where the network's weights cannot be had; missing data is told by the stage that reads it."""
+        """Have the network's weights here, before anything is computed; ``WeightsError`` where they cannot be had. Missing data
+        is told by the stage that reads it."""
         check_weights(self.problem.network)
+        download_weights(self.problem.network)
         return self
 
     def engine(self) -> Engine:
@@ -66,7 +72,7 @@ class Plan:
         args |= {
             "protocol": self.problem.protocol.name,
             "network": self.problem.network.name,
-            "image_size": self.problem.image_size,
+            "image_size": list(shape) if (shape := self.problem.network.shape)[0] != shape[1] else shape[0],
             "test_envs": list(self.problem.targets),
             "train_envs": list(self.problem.sources),
             "setting": self.algorithm.setting.name,
@@ -151,7 +157,7 @@ class Planner:
         algorithm = ALGORITHMS.get(config.algorithm)
         dataset = open_dataset(config.dataset, config.data_dir)
         _check_dataset(config, algorithm, dataset.metadata)
-        problem = self._problem(config, dataset)
+        problem = self._problem(config, dataset, algorithm)
         hparams = self._resolved(config, algorithm, dataset.metadata)
         last = algorithm.plan(problem, hparams)
         stages = every_stage(last)
@@ -168,10 +174,11 @@ class Planner:
         blind = [_absence(stage) for stage in every_stage(planned.last) if stage.blind]
         return list(dict.fromkeys(self._weights[network] + blind))
 
-    def _problem(self, config: RunConfig, dataset: Dataset) -> Problem:
-        common = repr(config.model_dump(exclude=_NOT_OF_PROBLEM))
+    def _problem(self, config: RunConfig, dataset: Dataset, algorithm: type[Algorithm]) -> Problem:
+        usual, own = algorithm.protocol, algorithm.own_target
+        common = repr((config.model_dump(exclude=_NOT_OF_PROBLEM), usual, own))
         if common not in self._problems:
-            self._problems[common] = make_problem(config, self.execution, dataset)
+            self._problems[common] = make_problem(config, self.execution, dataset, usual=usual, own_target=own)
         return self._problems[common].of_run(config.seed, config.steps, config.checkpoint_freq)
 
     def _resolved(self, config: RunConfig, algorithm: type[Algorithm], metadata: Metadata) -> Hparams:
@@ -219,8 +226,8 @@ def _check_dataset(config: RunConfig, algorithm: type[Algorithm], metadata: Meta
             f"{config.algorithm} works on images of {' or '.join(map(str, algorithm.channels))} channels; those of "
             f"{metadata.name} have {metadata.channels}. Choose another --dataset or --algorithm."
         )
-    if config.protocol is not None and config.protocol not in metadata.protocols:
-        get_protocol(config.protocol)  # a name that no protocol has is told first
+    if config.protocol not in (None, algorithm.protocol, *metadata.protocols):
+        get_protocol(str(config.protocol))  # a name that no protocol has is told first
         raise ConfigError(
             f"{metadata.name} has no splits for the protocol '{config.protocol}'. Its protocols: {listing(metadata.protocols)}."
         )
@@ -232,28 +239,47 @@ def _check_dataset(config: RunConfig, algorithm: type[Algorithm], metadata: Meta
         )
 
 
-def make_problem(config: RunConfig, execution: Execution, dataset: Dataset) -> Problem:
-    """The problem that a config names."""
+def _check_network(spec: NetworkSpec, metadata: Metadata) -> None:
+    task = architecture(spec.name).task
+    if task != metadata.task:
+        fitting = [name for name, found in NETWORKS.items() if found.task == metadata.task]
+        raise ConfigError(
+            f"The network '{spec.name}' is for {task}, and {metadata.name} is a dataset for {metadata.task}. Type --network with "
+            f"one of: {listing(fitting)}."
+        )
+
+
+def task_of(dataset: Dataset) -> Task:
+    """How the dataset's batches are scored."""
+    if dataset.metadata.task == "classification":
+        return Classification()
+    return Segmentation(dataset.metadata.classes, getattr(dataset, "subsets", {}))
+
+
+def make_problem(
+    config: RunConfig, execution: Execution, dataset: Dataset, *, usual: str | None = None, own_target: bool = False
+) -> Problem:
+    """The problem that a config names.
+
+    Args:
+        usual: the protocol where the config names none; None: the dataset's.
+        own_target: whether a domain can be its own target, under the ``usual`` protocol.
+    """
     metadata = dataset.metadata
-    sources, targets = choose_domains(metadata, config.test_envs, config.train_envs)
-    size = config.image_size or metadata.image_size
-    network = NetworkSpec(
-        resolve_network(config.network or metadata.network, size),
-        num_classes=len(metadata.classes),
-        weights=config.weights,
-        image_size=size,
-        channels=metadata.channels,
+    protocol = get_protocol(config.protocol or usual or metadata.protocol)
+    sources, targets = choose_domains(
+        metadata, config.test_envs, config.train_envs, own_target and protocol.name == usual
     )
     return Problem(
         dataset=dataset,
-        protocol=get_protocol(config.protocol or metadata.protocol),
+        protocol=protocol,
         options=SplitOptions(
             config.trial_seed, config.holdout_fraction, config.uda_holdout_fraction, config.transductive
         ),
-        task=Classification(),
+        task=task_of(dataset),
         sources=sources,
         targets=targets,
-        network=network,
+        network=network_of(config, metadata),
         fingerprints=Fingerprints(Path(execution.artifacts) / ".fingerprints"),
         seed=config.seed,
         steps=config.steps,
@@ -261,6 +287,51 @@ def make_problem(config: RunConfig, execution: Execution, dataset: Dataset) -> P
         data_path=data_path(config, execution, dataset),
         val_augment=config.val_augment,
     )
+
+
+def network_of(config: RunConfig, metadata: Metadata) -> NetworkSpec:
+    """The network that a config's predictor is."""
+    height, width = _shape(config.image_size, metadata)
+    spec = NetworkSpec(
+        resolve_network(config.network or metadata.network, height, metadata.task),
+        num_classes=len(metadata.classes),
+        weights=config.weights,
+        image_size=height,
+        channels=metadata.channels,
+        image_width=width if width != height else None,
+    )
+    _check_network(spec, metadata)
+    return spec
+
+
+def _shape(given: int | list[int] | None, metadata: Metadata) -> tuple[int, int]:
+    """Height and width of the images that networks see."""
+    if given is None:
+        return metadata.shape
+    if isinstance(given, int) and metadata.task == "segmentation":
+        wide = round(given * metadata.shape[1] / metadata.shape[0])
+        raise ConfigError(
+            f"--image-size {given}: images with masks have a height and a width. Type --image-size {given} {wide} for those of "
+            f"{metadata.name}."
+        )
+    if isinstance(given, int):
+        return given, given
+    if metadata.task != "segmentation":
+        raise ConfigError(f"--image-size {given[0]} {given[1]}: images of {metadata.name} are square. Type one number.")
+    return given[0], given[1]
+
+
+def networks_of(configs: Iterable[RunConfig]) -> list[NetworkSpec]:
+    """The networks that the runs start from, one for each of their weights; no data is read."""
+    found: dict[tuple[str, str], NetworkSpec] = {}
+    seen: set[tuple[Any, ...]] = set()
+    for config in configs:
+        asked = (config.dataset, config.network, config.weights, str(config.image_size))
+        if asked not in seen:
+            seen.add(asked)
+            spec = network_of(config, open_dataset(config.dataset, config.data_dir).metadata)
+            found.setdefault((spec.name, spec.weights), spec)
+    return list(found.values())
 
 
 def data_path(config: RunConfig, execution: Execution, dataset: Dataset) -> DataPath:
@@ -275,7 +346,15 @@ def data_path(config: RunConfig, execution: Execution, dataset: Dataset) -> Data
         jobs=jobs,
         threads=min(8, jobs) if on_gpu else execution.threads or 1,
         progress=Decoding(),
+        local=_local(execution),
+        dataset=dataset_label(dataset),
     )
+
+
+def _local(execution: Execution) -> Local | None:
+    if execution.local_dir is None:
+        return None
+    return Local(execution.local_dir, Decoding("copying to this machine's own disk, MiB"))
 
 
 @lru_cache(maxsize=8)

@@ -114,8 +114,9 @@ SOURCE_FREE = Setting(
 )
 UNSUPERVISED_ADAPTATION = Setting(
     "unsupervised-adaptation",
-    "unsupervised adaptation: labelled source and unlabelled target images",
+    "unsupervised adaptation: a released model, labelled source and unlabelled target images",
     reads=frozenset({_LABELLED_SOURCE, _UNLABELLED_TARGET}),
+    releases=frozenset({Released.MODEL}),
 )
 
 SETTINGS = {
@@ -148,7 +149,7 @@ class StageAccess(Protocol):
 class SplitRoles(Protocol):
     """Who plays which part in a problem."""
 
-    def role(self, domain: int) -> Role | None: ...
+    def role(self, domain: int, split: str = ...) -> Role | None: ...
 
     def use(self, split: str) -> str: ...
 
@@ -168,13 +169,13 @@ def check_access(stages: Iterable[StageAccess], setting: Setting, problem: Split
 
 def _what(read: Read, problem: SplitRoles) -> str:
     labels = "labelled" if read.labelled else "unlabelled"
-    role = problem.role(read.domain) or "outside"
+    role = problem.role(read.domain, read.split) or "outside"
     return f"{labels} images of the {role} domain '{problem.domain_name(read.domain)}' (split '{read.split}')"
 
 
 def _check_owner(stage: StageAccess, problem: SplitRoles) -> None:
     for read in stage.reads:
-        if problem.role(read.domain) != "source":
+        if problem.role(read.domain, read.split) != "source":
             raise AccessError(
                 f"The owner stage '{stage.title}' reads {_what(read, problem)}. Owner stages may read source domains only."
             )
@@ -182,7 +183,7 @@ def _check_owner(stage: StageAccess, problem: SplitRoles) -> None:
 
 def _check_user(stage: StageAccess, setting: Setting, problem: SplitRoles) -> None:
     for read in stage.reads:
-        role = problem.role(read.domain)
+        role = problem.role(read.domain, read.split)
         use = "uda" if problem.lent(read) else problem.use(read.split)
         allowed = any(
             grant.role == role and grant.use == use and (grant.labelled or not read.labelled) for grant in setting.reads

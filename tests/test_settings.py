@@ -17,7 +17,7 @@ class Roles:
 
     transductive = False
 
-    def role(self, domain: int) -> Role | None:
+    def role(self, domain: int, split: str = "") -> Role | None:
         return ("source", "source", "target", None)[domain]  # type: ignore[return-value]
 
     def use(self, split: str) -> str:
@@ -58,7 +58,7 @@ TAKES = {
     settings.DISTILLED: {Released.SYNTHETIC, Released.LABELS},
     settings.POST_HOC: {Released.MODEL, Released.STATISTICS},
     settings.SOURCE_FREE: {Released.MODEL},
-    settings.UNSUPERVISED_ADAPTATION: set(),
+    settings.UNSUPERVISED_ADAPTATION: {Released.MODEL},
 }
 EVERY = list(settings.SETTINGS.values())
 

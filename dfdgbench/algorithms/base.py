@@ -38,6 +38,8 @@ class Algorithm(ABC):
         tasks: what kinds of dataset it is for.
         channels: the numbers of image channels it can be used with.
         oracle: whether the method itself is chosen by held-out labels, which every table marks.
+        protocol: the protocol used where none is named; None: the dataset's.
+        own_target: whether a domain can be its own target under ``protocol``, by a part that no model was trained on.
         tiny: overrides with which a run takes seconds, for the contract (``dfdgbench check``).
     """
 
@@ -49,6 +51,8 @@ class Algorithm(ABC):
     tasks: ClassVar[tuple[str, ...]] = ("classification",)
     channels: ClassVar[tuple[int, ...]] = (1, 2, 3)
     oracle: ClassVar[bool] = False
+    protocol: ClassVar[str | None] = None
+    own_target: ClassVar[bool] = False
     tiny: ClassVar[Mapping[str, Any]] = {}
 
     @classmethod

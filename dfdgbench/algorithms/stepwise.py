@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from dfdgbench.algorithms.base import Algorithm
@@ -44,7 +45,12 @@ class Stepwise(nn.Module, Algorithm):
         network: which network; None takes one by image size, as DomainBed does.
         seed: of the random initial weights.
         place: puts a network on its device (a run's, with its precision).
+
+    Attributes:
+        domain_names: of the source domains; the stage that trains sets it.
     """
+
+    domain_names: tuple[str, ...] = ()
 
     def __init__(
         self,
@@ -78,8 +84,17 @@ class Stepwise(nn.Module, Algorithm):
         return self.predict(x)
 
     def predictors(self) -> dict[str, nn.Module]:
-        """What is evaluated, the default one first."""
+        """What is evaluated, the default one first.
+
+        One that looks at where images come from has a method ``answering(position, use)``: what answers for it on a split
+        that the protocol has for ``use`` ("train", "validation", "test"), of the source domain of that number or, None, of
+        another one. Several that share work name one ``family``, which computes them ``together``.
+        """
         return {"default": Predict(self)}
+
+    def diagnostics(self) -> Mapping[str, NDArray[Any]]:
+        """Arrays that are kept beside every record."""
+        return {}
 
     @classmethod
     def network_spec(cls, network: NetworkSpec, hparams: Hparams) -> NetworkSpec:

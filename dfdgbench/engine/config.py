@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import re
+from collections import defaultdict
 from pathlib import Path
-from typing import Any, Literal
+from string import Template
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationError, field_validator
 
 from dfdgbench.engine.keys import digest
 from dfdgbench.errors import ConfigError
@@ -25,7 +27,7 @@ class RunConfig(BaseModel):
     All but ``data_dir`` make the run's identity: moving the data does not make it another run.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     algorithm: str = "ERM"
     dataset: str = "MiniDigits"
@@ -35,7 +37,9 @@ class RunConfig(BaseModel):
     protocol: str | None = Field(default=None, description="None: the dataset's")
     network: str | None = Field(default=None, description="None: the dataset's")
     weights: str = "default"
-    image_size: int | None = Field(default=None, gt=0)
+    image_size: PositiveInt | Annotated[list[PositiveInt], Field(min_length=2, max_length=2)] | None = Field(
+        default=None, description="side in pixels; of segmentation, height and width; None: the dataset's"
+    )
     preset: str | None = None
     hparams: dict[str, Any] = Field(default_factory=dict, description="explicit overrides, dotted or nested")
     hparams_seed: int = Field(default=0, ge=0)
@@ -56,17 +60,28 @@ class RunConfig(BaseModel):
     channels_last: bool = False
     compile: bool = False
 
+    @field_validator("hparams")
     @classmethod
-    def make(cls, **options: Any) -> RunConfig:
-        """A config from options; what is wrong with them is one ``ConfigError`` that lists all of it."""
+    def _can_be_hashed(cls, value: dict[str, Any]) -> dict[str, Any]:
         try:
-            return cls.model_validate(options)
+            json.dumps(value, allow_nan=False)
+        except (TypeError, ValueError) as error:  # of YAML: a date, a set, .nan
+            raise ValueError(
+                "every value must be a finite number, a text, true or false, null, or a list of these"
+            ) from error
+        return value
+
+    @classmethod
+    def make(cls, *, strict: bool = False, **options: Any) -> RunConfig:
+        """A config from options; what is wrong with them is one ``ConfigError`` that lists all of it.
+
+        Args:
+            strict: take no "5" for 5, and no ``yes`` for 1.
+        """
+        try:
+            return cls.model_validate(options, strict=strict)
         except ValidationError as error:
-            lines = [
-                f"--{'.'.join(map(str, e['loc'])).replace('_', '-')}: {e['msg']} (given: {e['input']!r})."
-                for e in error.errors()
-            ]
-            raise ConfigError("\n".join(lines)) from error
+            raise _wrong(error) from error
 
     def identity(self) -> dict[str, Any]:
         """What makes this run different from others, in JSON."""
@@ -102,6 +117,14 @@ class RunConfig(BaseModel):
         return self.model_copy(update={"seed": seed})
 
 
+def _wrong(error: ValidationError) -> ConfigError:
+    lines = [
+        f"--{'.'.join(map(str, e['loc'])).replace('_', '-')}: {e['msg'].removeprefix('Value error, ')} (given: {e['input']!r})."
+        for e in error.errors()
+    ]
+    return ConfigError("\n".join(lines))
+
+
 class Execution(BaseModel):
     """How runs are executed: nothing here changes what they are."""
 
@@ -111,10 +134,38 @@ class Execution(BaseModel):
     threads: int | None = Field(default=None, gt=0)
     workers: int | None = Field(default=None, ge=0, description="processes on the exact path; None: 0 on a CPU")
     store_dir: Path | None = Field(default=None, description="where decoded images are kept; None: with the data")
+    local_dir: str | None = Field(
+        default=None, description="where copies of stores are read; $VARS are those of the machine that reads"
+    )
     artifacts: Path = Path("artifacts")
     checkpoint_every: float = Field(default=60.0, ge=0, description="seconds between snapshots")
     skip_model_save: bool = False
     save_model_every_checkpoint: bool = False
+
+    @classmethod
+    def make(cls, **options: Any) -> Execution:
+        """From options; what is wrong with them is one ``ConfigError`` that lists all of it."""
+        try:
+            return cls.model_validate(options)
+        except ValidationError as error:
+            raise _wrong(error) from error
+
+    @field_validator("local_dir")
+    @classmethod
+    def _can_be_expanded(cls, value: str | None) -> str | None:
+        if value is None:
+            return None
+        try:
+            Template(value).substitute(defaultdict(str))
+        except ValueError as error:
+            raise ValueError(
+                "no folder: a $ begins the name of a variable, as in $TMPDIR or ${TMPDIR}/stores"
+            ) from error
+        if not value.strip():
+            raise ValueError(
+                "no folder; in single quotes, '$TMPDIR' is replaced where the job runs and not by this shell"
+            )
+        return value
 
 
 def record_args(config: RunConfig, execution: Execution, output_dir: Path) -> dict[str, Any]:

@@ -5,11 +5,13 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from dfdgbench.datasets.feed.augment import BatchAugment
+from dfdgbench.datasets.feed.pairs import PairReader, pair_batches
 from dfdgbench.datasets.feed.readers import Reader
 from dfdgbench.datasets.feed.split import Split
 from dfdgbench.datasets.feed.training import domainbed_augmentation, evaluation_batches
@@ -22,6 +24,8 @@ from dfdgbench.tasks.base import Task
 
 log = logging.getLogger("dfdgbench")
 BATCH = 256
+MAPS = 8
+"""Images a batch where each has a map of scores."""
 
 
 @dataclass(frozen=True)
@@ -32,7 +36,9 @@ class Augmented:
     seed: int
 
 
-def measure(predictor: nn.Module, split: Split, task: Task, runtime: Runtime, reader: Reader) -> dict[str, float]:
+def measure(
+    predictor: nn.Module, split: Split, task: Task, runtime: Runtime, reader: Reader | PairReader
+) -> dict[str, float]:
     """The task's metrics of ``predictor`` on every image of ``split``, each once, untransformed but for the resize.
 
     The predictor is run in eval mode without gradients and left in the mode it was in.
@@ -45,25 +51,48 @@ def measure_all(
     split: Split,
     task: Task,
     runtime: Runtime,
-    reader: Reader,
+    reader: Reader | PairReader,
     augmented: Augmented | None = None,
 ) -> dict[str, dict[str, float]]:
     """:func:`measure` of several predictors in one pass over the images."""
     modes = {name: predictor.training for name, predictor in predictors.items()}
     totals = {name: task.accumulator() for name in predictors}
     augment = (augmented.augment, torch.Generator().manual_seed(augmented.seed)) if augmented else (None, None)
+    batches = (
+        pair_batches(split, reader, MAPS)
+        if isinstance(reader, PairReader)
+        else evaluation_batches(split, reader, BATCH, *augment)
+    )
     try:
         for predictor in predictors.values():
             predictor.eval()
         with untouched_randomness(), torch.no_grad():
-            for images, targets in evaluation_batches(split, reader, BATCH, *augment):
+            for images, targets in batches:
                 images, targets = runtime.images(images), targets.to(runtime.device)
-                for name, predictor in predictors.items():
-                    totals[name].update(predictor(images), targets)
+                for name, scores in scores_of(predictors, images).items():
+                    totals[name].update(scores, targets)
     finally:
         for name, predictor in predictors.items():
             predictor.train(modes[name])
     return {name: total.compute() for name, total in totals.items()}
+
+
+def scores_of(predictors: Mapping[str, nn.Module], images: Tensor) -> dict[str, Tensor]:
+    """Each predictor's scores [B, K]. Those of one ``family`` are its views, and are computed together by
+    ``family.together(views, images)``, so that what they share is computed once."""
+    found: dict[str, Tensor] = {}
+    families: dict[int, list[str]] = {}
+    for name, predictor in predictors.items():
+        family = getattr(predictor, "family", None)
+        if family is None:
+            found[name] = predictor(images)
+        else:
+            families.setdefault(id(family), []).append(name)
+    for names in families.values():
+        views = [predictors[name] for name in names]
+        shared: Any = views[0].family
+        found |= zip(names, shared.together(views, images), strict=True)
+    return found
 
 
 def evaluate(
@@ -84,7 +113,9 @@ def evaluate(
     for domain in range(len(problem.metadata.domains)):
         for split in problem.split_names(domain):
             prefix = f"env{_position(problem, domain, split)}_{split}"
-            values = _measured(predictors, problem, domain, split, runtime, step)
+            own = domain if problem.metadata.name == stage.problem.metadata.name else None
+            answering = {name: stage.answering(predictor, own, split) for name, predictor in predictors.items()}
+            values = _measured(answering, problem, domain, split, runtime, step)
             if values is None:
                 absent.append(f"{problem.domain_name(domain)}/{split}")
             for name in predictors:
@@ -98,21 +129,24 @@ def evaluate(
 
 
 def _measured(
-    predictors: Mapping[str, nn.Module], problem: Problem, domain: int, split: str, runtime: Runtime, step: int
+    predictors: Mapping[str, nn.Module | None], problem: Problem, domain: int, split: str, runtime: Runtime, step: int
 ) -> dict[str, dict[str, float]] | None:
+    unknown = {name: dict.fromkeys(problem.task.suffixes, float("nan")) for name in predictors}
     try:
         images = problem.split(domain, split)
     except EmptySplitError as error:
         log.warning("%s Its values are NaN.", error)
-        return {name: dict.fromkeys(problem.task.suffixes, float("nan")) for name in predictors}
+        return unknown
     except MissingDataError as error:
         log.debug("not evaluated: %s", error)
         return None
     augmented = None
-    if problem.val_augment and problem.metadata.augment and problem.role(domain) == "source":
+    if problem.val_augment and problem.metadata.augment and problem.role(domain, split) == "source":
         seed = seed_hash(problem.seed, "val_augment", domain, split, step)
         augmented = Augmented(domainbed_augmentation(problem.metadata.hflip), seed)
-    return measure_all(predictors, images, problem.task, runtime, problem.reader(domain, runtime.device), augmented)
+    answering = {name: predictor for name, predictor in predictors.items() if predictor is not None}
+    reader = problem.any_reader(domain, runtime.device)
+    return unknown | measure_all(answering, images, problem.task, runtime, reader, augmented)
 
 
 def _position(problem: Problem, domain: int, split: str) -> int:

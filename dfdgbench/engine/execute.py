@@ -14,13 +14,15 @@ from typing import Any
 import torch
 from torch import nn
 
-from dfdgbench.engine import records
+from dfdgbench.engine import diagnostics, records
 from dfdgbench.engine.artifacts import Store
 from dfdgbench.engine.evaluation import evaluate
 from dfdgbench.engine.interrupt import interruptible
 from dfdgbench.engine.loop import Silent, run_loop
+from dfdgbench.engine.pictures import pictures
 from dfdgbench.engine.predictions import load_predictors, save_predictors
 from dfdgbench.engine.problem import at_work
+from dfdgbench.engine.progress import kept
 from dfdgbench.engine.runfolder import RunFolder
 from dfdgbench.engine.runtime import Runtime
 from dfdgbench.engine.snapshots import State
@@ -101,6 +103,7 @@ class Engine:
             with at_work(stage.reads):
                 facts = dict(stage.finish(state, work, folder))
             write_json(folder / "facts.json", facts)
+        kept()
         log.info("%s: made in %.1f s%s", stage.title, time.perf_counter() - began, _in_words(facts))
 
     # A run -----------------------------------------------------------------------------------------------------------
@@ -138,6 +141,7 @@ class Engine:
             elif save_model:
                 save_predictors(folder.model, last.predictors(state, work))
             folder.finish(time.perf_counter() - began)
+            kept()
 
     def evaluate_pending(self, last: PredictorStage, folder: RunFolder) -> list[str]:
         """Fill the NaN of a run that was trained without data. Returns the splits that are still not there."""
@@ -173,29 +177,35 @@ class RunRecorder:
     def after(self, state: State, work: Work, number: int, metrics: Metrics, seconds: float) -> None:
         for name, value in {**metrics, "step_time": seconds}.items():
             self.sums.setdefault(name, []).append(value.detach() if isinstance(value, torch.Tensor) else value)
-        every = self.stage.problem.record_every
-        if number == self.stage.steps - 1 or (every and number % every == 0):
+        if self.stage.recorded(number):
             self.record(state, work, number)
 
     def record(self, state: State, work: Work, number: int) -> None:
         """Evaluate, append one record, log one row."""
         predictors = self.stage.predictors(state, work)
         accuracies, absent = evaluate(self.stage, predictors, self.stage.problem, work.runtime, number)
+        measures = self.stage.measures(state, work)
         means = {name: _mean(values) for name, values in self.sums.items()}
         measured = {
             "step": number,
             "epoch": self.stage.epoch(number),
             "mem_gb": work.runtime.memory_gb(),
             **means,
+            **measures,
             **accuracies,
         }
         if absent and self.stage.steps:
             save_predictors(self.folder.pending / f"step_{number}.safetensors", predictors)
         if self.save_every and self.stage.steps:
             save_predictors(self.folder.path / f"model_step{number}.safetensors", predictors)
+        arrays = dict(self.stage.diagnostics(state, work))
+        if number >= self.stage.steps - 1:
+            arrays |= pictures(self.stage.problem, next(iter(predictors.values())), work.runtime)
+        if arrays:
+            diagnostics.write(self.folder.path, number, arrays)
         self.length = records.append(self.folder.results, {**self.header, **measured})
         self.sums = {}
-        log.info("%s", row(measured, absent))
+        log.info("%s", row(measured, absent, self.stage.problem.task.suffixes[0]))
 
     def saved(self) -> dict[str, Any]:
         return {
@@ -208,14 +218,14 @@ class RunRecorder:
         records.cut(self.folder.results, self.length)
 
 
-def row(measured: Mapping[str, Any], absent: list[str]) -> str:
-    """A record in one line for a person: step, loss, accuracies in percent."""
+def row(measured: Mapping[str, Any], absent: list[str], metric: str = "acc") -> str:
+    """A record in one line for a person: step, loss, the primary metric in percent."""
     parts = [f"step {measured['step']}"]
     parts += [f"{name} {measured[name]:.4f}" for name in ("loss",) if name in measured]
     parts += [
-        f"{name.removesuffix('_acc')} {100 * value:.1f}"
+        f"{name.removesuffix(f'_{metric}')} {100 * value:.1f}"
         for name, value in measured.items()
-        if name.startswith("env") and name.endswith("_acc") and value == value
+        if name.startswith("env") and name.endswith(f"_{metric}") and value == value
     ]
     return "  ".join(parts) + (f"  (not evaluated, no data: {', '.join(absent)})" if absent else "")
 

@@ -29,10 +29,9 @@ def forward_flops(network: NetworkSpec) -> float:
 def _counted(network: NetworkSpec) -> float:
     from torch.utils.flop_counter import FlopCounterMode  # its first use imports for a second
 
-    size = network.image_size
     try:
         with torch.no_grad(), FlopCounterMode(display=False) as counter:
-            build(network, seed=0).eval()(torch.zeros(1, network.channels, size, size))
+            build(network, seed=0).eval()(torch.zeros(1, network.channels, *network.shape))
     except Exception as error:  # a network may need a GPU, or a batch; an estimate is no reason to plan nothing
         log.warning("The FLOPs of network '%s' cannot be counted here and are taken as 0: %s", network.name, error)
         return 0.0

@@ -8,6 +8,7 @@ import threading
 from collections.abc import Iterator
 
 _asked: list[int] = []
+_heard: list[int] = []
 SIGNALS = tuple(
     getattr(signal, name) for name in ("SIGTERM", "SIGINT", "SIGUSR1", "SIGUSR2", "SIGHUP") if hasattr(signal, name)
 )
@@ -41,6 +42,7 @@ def interruptible() -> Iterator[None]:
 
     def note(number: int, frame: object) -> None:
         _asked.append(number)
+        _heard.append(number)
         signal.signal(number, before[number])
 
     _asked.clear()
@@ -48,10 +50,37 @@ def interruptible() -> Iterator[None]:
         signal.signal(number, note)
     try:
         yield
+        _heard.clear()  # it came too late for the body
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
         _asked.clear()
+
+
+@contextlib.contextmanager
+def stopped_by_signals() -> Iterator[None]:
+    """Within the body, a first signal raises ``Interrupted`` wherever no loop turns it into a snapshot, and later ones do
+    nothing: schedulers send several, and what the first one started is not to be cut short.
+
+    Signals that were held back (``pthread_sigmask``) are heard from here on.
+    """
+
+    def stop(number: int, frame: object) -> None:
+        if not _heard:
+            _heard.append(number)
+            raise Interrupted("Stopped between steps. The same command goes on from the last snapshot.", number)
+
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    _heard.clear()
+    before = {number: signal.signal(number, stop) for number in SIGNALS}
+    try:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 @contextlib.contextmanager

@@ -11,7 +11,7 @@ from typing import Any, Protocol
 from dfdgbench.engine import snapshots
 from dfdgbench.engine.interrupt import Interrupted, asked
 from dfdgbench.engine.problem import at_work
-from dfdgbench.engine.progress import Progress
+from dfdgbench.engine.progress import Progress, kept
 from dfdgbench.engine.snapshots import State
 from dfdgbench.engine.stage import Metrics, Stage
 from dfdgbench.engine.work import Work
@@ -100,6 +100,7 @@ def _save(path: Path, stage: Stage, state: State, number: int, recorder: Recorde
         "recorder": recorder.saved(),
     }
     snapshots.save(path, content)
+    kept()
 
 
 def _resume(stage: Stage, state: State, path: Path, recorder: Recorder) -> int:

@@ -18,7 +18,8 @@ from typing import Any, TypeVar
 import torch
 
 from dfdgbench.datasets.base import Dataset, Metadata
-from dfdgbench.datasets.domains import unlabelled
+from dfdgbench.datasets.domains import MaskedDomain, unlabelled
+from dfdgbench.datasets.feed.pairs import PairReader
 from dfdgbench.datasets.feed.readers import DataPath, Reader, make_reader
 from dfdgbench.datasets.feed.split import Split
 from dfdgbench.datasets.protocols import Protocol, SplitOptions
@@ -102,7 +103,7 @@ class Problem:
     data_path: DataPath = field(default_factory=DataPath)
     val_augment: bool = False
     _splits: dict[tuple[int, str], Split] = field(default_factory=dict, repr=False)
-    _readers: dict[tuple[int, torch.device], Reader] = field(default_factory=dict, repr=False)
+    _readers: dict[tuple[int, torch.device], Reader | PairReader] = field(default_factory=dict, repr=False)
     _made: dict[Hashable, Any] = field(default_factory=dict, repr=False)
 
     def of_run(self, seed: int, steps: int | None, checkpoint_freq: int | None) -> Problem:
@@ -144,8 +145,10 @@ class Problem:
     def domain_name(self, domain: int) -> str:
         return self.metadata.domains[domain]
 
-    def role(self, domain: int) -> Role | None:
-        """ "source", "target", or None for a domain that is neither."""
+    def role(self, domain: int, split: str = "") -> Role | None:
+        """ "source", "target", or None for a domain that is neither. Of a domain that is its own target, by ``split``."""
+        if domain in self.sources and domain in self.targets:
+            return "target" if split in ("uda", self.protocol.test) else "source"
         return "source" if domain in self.sources else "target" if domain in self.targets else None
 
     def use(self, split: str) -> str:
@@ -191,10 +194,26 @@ class Problem:
 
     def reader(self, domain: int, device: torch.device) -> Reader:
         """What makes batches of a domain for networks on ``device``."""
+        found = self.any_reader(domain, device)
+        assert isinstance(found, Reader), f"the domain {domain} has masks"
+        return found
+
+    def pair_reader(self, domain: int, device: torch.device) -> PairReader:
+        """The same of a domain of images with masks."""
+        found = self.any_reader(domain, device)
+        assert isinstance(found, PairReader), f"the domain {domain} has no masks"
+        return found
+
+    def any_reader(self, domain: int, device: torch.device) -> Reader | PairReader:
+        """:meth:`reader` or :meth:`pair_reader`, as the domain is."""
         if (domain, device) not in self._readers:
             path = replace(self.data_path, device=device)
-            native = self.metadata.native_size
-            self._readers[domain, device] = make_reader(self.dataset.domain(domain), self.image_size, path, native)
+            opened = self.dataset.domain(domain)
+            self._readers[domain, device] = (
+                PairReader(opened, self.network.shape, path)
+                if isinstance(opened, MaskedDomain)
+                else make_reader(opened, self.image_size, path, self.metadata.native_size)
+            )
         return self._readers[domain, device]
 
     def fingerprint(self, read: Read) -> str:
@@ -220,12 +239,12 @@ class Problem:
 
 
 def choose_domains(
-    metadata: Metadata, test_envs: list[int | str], train_envs: list[int | str] | None
+    metadata: Metadata, test_envs: list[int | str], train_envs: list[int | str] | None, own_target: bool = False
 ) -> tuple[tuple[int, ...], tuple[int, ...]]:
     """Sources and targets from ``--train-envs`` and ``--test-envs``.
 
     The default sources are those that the dataset was published to be trained on for these targets, else all other
-    domains.
+    domains. With ``own_target`` a domain may be both, if it is the only one.
     """
     targets = tuple(dict.fromkeys(metadata.index(env) for env in test_envs))
     if train_envs is None:
@@ -235,6 +254,8 @@ def choose_domains(
         sources = tuple(i for i in others if not paired or metadata.domains[i] in paired)
     else:
         sources = tuple(dict.fromkeys(metadata.index(env) for env in train_envs))
+    if own_target and len(targets) == 1 and (sources == targets or (train_envs is None and not sources)):
+        return targets, targets
     shared = sorted(set(sources) & set(targets))
     if shared:
         names = ", ".join(metadata.domains[i] for i in shared)

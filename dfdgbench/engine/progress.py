@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import sys
 import time
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from tqdm import tqdm
@@ -14,6 +16,23 @@ from dfdgbench.engine.interrupt import asked
 log = logging.getLogger("dfdgbench")
 DELAY = 2.0
 PLAIN_EVERY = 30.0
+_listeners: list[Callable[[], None]] = []
+
+
+def kept() -> None:
+    """Tell who listens that something is on disk from which work goes on: a snapshot, an artifact, a run's end."""
+    for listener in _listeners:
+        listener()
+
+
+@contextlib.contextmanager
+def on_kept(listener: Callable[[], None]) -> Iterator[None]:
+    """Within the body, ``listener`` is called each time this process has :func:`kept` something."""
+    _listeners.append(listener)
+    try:
+        yield
+    finally:
+        _listeners.remove(listener)
 
 
 class Progress:
@@ -56,14 +75,15 @@ class Progress:
 
 
 class Decoding:
-    """Shows how far a store is; called with the images done and their number. Stops when a signal asked to."""
+    """Shows how far a store is; called with what is done (images, MiB) and its total. Stops when a signal asked to."""
 
-    def __init__(self) -> None:
+    def __init__(self, title: str = "decoding images, once") -> None:
+        self.title = title
         self._progress: Progress | None = None
 
     def __call__(self, done: int, total: int) -> None:
         if self._progress is None:
-            self._progress = Progress("decoding images, once", total)
+            self._progress = Progress(self.title, total)
         self._progress.advance(done - self._progress.done)
         if asked() or done >= total:
             self._progress.close()

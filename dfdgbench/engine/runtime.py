@@ -55,10 +55,11 @@ class Runtime:
             network.forward = self._autocast(network.forward)
         return network
 
-    def _autocast(self, forward: Callable[..., torch.Tensor]) -> Callable[..., torch.Tensor]:
-        def run(*args: Any, **kwargs: Any) -> torch.Tensor:
+    def _autocast(self, forward: Callable[..., Any]) -> Callable[..., Any]:
+        def run(*args: Any, **kwargs: Any) -> Any:
             with torch.autocast(self.device.type, dtype=torch.bfloat16):
-                return forward(*args, **kwargs).float()
+                made = forward(*args, **kwargs)
+                return tuple(each.float() for each in made) if isinstance(made, tuple) else made.float()
 
         return run
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
+from numpy.typing import NDArray
 from torch import nn
 
 from dfdgbench.engine.artifacts import Address
@@ -172,6 +173,25 @@ class PredictorStage(Stage):
     def default(self, accuracies: Mapping[str, Mapping[str, float]]) -> str:
         """Which predictor is the default one, given each one's record keys. The first, unless an oracle says otherwise."""
         return next(iter(accuracies))
+
+    def answering(self, predictor: nn.Module, domain: int | None, split: str) -> nn.Module | None:
+        """What is scored for ``predictor`` on a split of a domain: itself, unless it looks at where images come from; None
+        where it has no answer, which is NaN in a record. ``domain`` is None where it is of another dataset."""
+        return predictor
+
+    def diagnostics(self, state: State, work: Work) -> Mapping[str, NDArray[Any]]:
+        """Arrays that go to the run's ``diagnostics/step_N.npz`` with each record; none: no file."""
+        return {}
+
+    def measures(self, state: State, work: Work) -> Mapping[str, float]:
+        """What else a record holds. It is measured as accuracies are, by the engine and apart from training: it may look at
+        labels that the stage does not see, and consumes no randomness."""
+        return {}
+
+    def recorded(self, number: int) -> bool:
+        """Whether a record follows step ``number``."""
+        every = self.problem.record_every
+        return number == self.steps - 1 or bool(every and number % every == 0)
 
     def epoch(self, step: int) -> float:
         """DomainBed's ``epoch`` of a record: passes over the training data so far."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -11,8 +11,9 @@ import torch
 from torch import nn
 
 from dfdgbench.datasets.domains import unlabelled
+from dfdgbench.datasets.feed.pairs import PairFeed, pair_batches
 from dfdgbench.datasets.feed.split import Split
-from dfdgbench.datasets.feed.training import TrainingFeed, domainbed_augmentation
+from dfdgbench.datasets.feed.training import AUGMENTATIONS, PooledFeed, TrainingFeed
 from dfdgbench.engine.evaluation import measure
 from dfdgbench.engine.runtime import Runtime
 from dfdgbench.engine.stage import Stage
@@ -60,11 +61,18 @@ class Work:
         return split if read.labelled else Split(unlabelled(split.domain), split.keys)
 
     def feed(
-        self, read: Read, batch_size: int, *, augment: bool, hflip: bool | None = None, class_balanced: bool = False
+        self,
+        read: Read,
+        batch_size: int,
+        *,
+        augment: bool,
+        hflip: bool | None = None,
+        class_balanced: bool = False,
+        augmentation: str = "domainbed",
     ) -> TrainingFeed:
         """Endless training batches of a declared read, a pure function of the stage's seed and the batch's number.
 
-        ``hflip`` is the dataset's unless given.
+        ``hflip`` is the dataset's unless given; ``augmentation`` is which, where there is one.
         """
         problem = self.stage.problem
         mirrored = problem.metadata.hflip if hflip is None else hflip
@@ -73,17 +81,52 @@ class Work:
             batch_size,
             seed_hash(self.stage.seed, problem.domain_name(read.domain)),
             problem.reader(read.domain, self.device),
-            domainbed_augmentation(mirrored) if augment else None,
+            AUGMENTATIONS[augmentation](mirrored) if augment else None,
             class_balanced=class_balanced,
         )
         if feed.notice:
             self.log(feed.notice)
         return feed
 
+    def pooled_feed(
+        self, reads: Sequence[Read], batch_size: int, *, augment: bool, augmentation: str = "domainbed"
+    ) -> PooledFeed:
+        """Endless training batches of ``batch_size`` images from all of ``reads`` together, as :meth:`feed` otherwise."""
+        problem = self.stage.problem
+        feed = PooledFeed(
+            [self.split(read) for read in reads],
+            batch_size,
+            seed_hash(self.stage.seed, "pooled"),
+            [problem.reader(read.domain, self.device) for read in reads],
+            AUGMENTATIONS[augmentation](problem.metadata.hflip) if augment else None,
+        )
+        if feed.notice:
+            self.log(feed.notice)
+        return feed
+
+    def pair_feed(self, reads: Sequence[Read], batch_size: int, purpose: str, *, hflip: bool = True) -> PairFeed:
+        """Endless training batches of images and masks from all of ``reads`` together, a pure function of the stage's seed,
+        ``purpose`` and the batch's number."""
+        problem = self.stage.problem
+        return PairFeed(
+            [self.split(read) for read in reads],
+            batch_size,
+            seed_hash(self.stage.seed, purpose),
+            [problem.pair_reader(read.domain, self.device) for read in reads],
+            hflip and problem.metadata.hflip,
+        )
+
+    def every_image(self, reads: Sequence[Read], batch_size: int) -> Iterator[torch.Tensor]:
+        """Every image of ``reads`` once, in order, in batches on the device: of domains with masks, without these."""
+        for read in reads:
+            reader = self.stage.problem.pair_reader(read.domain, self.device)
+            for images, _ in pair_batches(self.split(read), reader, batch_size):
+                yield self.runtime.images(images)
+
     def accuracy(self, predictor: nn.Module, read: Read) -> float:
         """The primary metric, from 0 to 1, on a declared read (a teacher's own validation split, say)."""
         problem = self.stage.problem
-        reader = problem.reader(read.domain, self.device)
+        reader = problem.any_reader(read.domain, self.device)
         found = measure(predictor, self.split(read), problem.task, self.runtime, reader)
         return found[problem.task.suffixes[0]]
 

@@ -43,10 +43,11 @@ class NetworkSpec:
         num_classes: outputs K of the classifier.
         weights: "default" (the usual pretrained weights, random where there are none), "none" (random), a tag the
             network knows ("IMAGENET1K_V1"), or the path of a state dict (.safetensors, .pth, .pt).
-        image_size: side of the input images, in pixels.
+        image_size: side of the input images, in pixels; of images that are not square, their height.
         dropout: probability of dropping a feature before the classifier.
         nonlinear: whether the classifier is DomainBed's three-layer one (``nonlinear_classifier``).
         channels: of the input images.
+        image_width: where images are not square: segmentation.
     """
 
     name: str
@@ -56,6 +57,12 @@ class NetworkSpec:
     dropout: float = 0.0
     nonlinear: bool = False
     channels: int = 3
+    image_width: int | None = None
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Height and width of the input images."""
+        return self.image_size, self.image_width or self.image_size
 
     def __post_init__(self) -> None:
         for field in ("num_classes", "image_size", "channels"):
@@ -73,6 +80,8 @@ class Architecture(ABC):
         pretrained: tag of the default weights, None where there are none.
         mean, std: per-channel normalisation of images in [0, 1].
         head: name of the classification layer in a bare state dict of this network ("fc"), "" where there is none.
+        task: the kind of dataset it is for.
+        network: what featurizer and classifier are put together as.
         name: the name it was asked for, for a family with what follows the colon.
     """
 
@@ -84,9 +93,18 @@ class Architecture(ABC):
     mean: tuple[float, ...] = IMAGENET_MEAN
     std: tuple[float, ...] = IMAGENET_STD
     head: str = ""
+    task: ClassVar[str] = "classification"
 
     def __init__(self, name: str) -> None:
         self.name = name
+
+    @property
+    def network(self) -> type[Network]:
+        return Network
+
+    def classifier(self, spec: NetworkSpec, n_features: int) -> nn.Module:
+        """The classifier with random weights: from what the featurizer makes to scores."""
+        return (Classifier if spec.nonlinear else nn.Linear)(n_features, spec.num_classes)
 
     @abstractmethod
     def build(self, spec: NetworkSpec) -> tuple[nn.Module, int]:
@@ -185,9 +203,12 @@ class Network(nn.Module):
 
     def features(self, images: Tensor) -> Tensor:
         """Features [B, n_features], after dropout."""
-        normalised = (images - self.mean[:, None, None]) / self.std[:, None, None]
-        features: Tensor = self.dropout(self.featurizer(normalised))
+        features: Tensor = self.dropout(self.featurizer(self.normalised(images)))
         return features
+
+    def normalised(self, images: Tensor) -> Tensor:
+        """Images as the featurizer takes them."""
+        return (images - self.mean[:, None, None]) / self.std[:, None, None]
 
     def train(self, mode: bool = True) -> Network:
         """Switch to train or eval mode; batch normalisation stays in eval mode where ``bn_policy`` is "frozen"."""
@@ -198,10 +219,12 @@ class Network(nn.Module):
         return self
 
 
-def resolve(name: str, image_size: int) -> str:
+def resolve(name: str, image_size: int, task: str = "classification") -> str:
     """The network that "auto" stands for, as DomainBed picks it by image size; any other ``name`` unchanged."""
     if name != "auto":
         return name
+    if task == "segmentation":
+        return "deeplabv3_resnet50"
     return {28: "MNIST_CNN", 32: "WRN-16-2"}.get(image_size, "resnet50")
 
 
@@ -261,6 +284,29 @@ def weights_id(spec: NetworkSpec) -> str:
     return "random" if source is None else source.id
 
 
+def weights_source(spec: NetworkSpec) -> WeightsSource | None:
+    """Where the weights of ``spec`` come from; None for random ones and for those of a file of one's own."""
+    return None if is_file_name(spec.weights) else _source(architecture(resolve(spec.name, spec.image_size)), spec)
+
+
+def download_weights(spec: NetworkSpec) -> bool:
+    """Have the weights of ``spec`` in the cache that a run will find them in; whether they had to be downloaded.
+
+    They are read once, as a run reads them. ``WeightsError`` where they cannot be had or do not fit.
+    """
+    source = weights_source(spec)
+    if source is None or source.cached:
+        return False
+    build(spec, seed=0)
+    after = weights_source(spec)
+    if after is None or not after.cached:
+        raise WeightsError(
+            f"The weights '{source.id}' of network '{spec.name}' were downloaded and are not in {source.looked_in}, where runs "
+            "look for them. Is that folder changed by TORCH_HOME, HF_HOME or HF_HUB_CACHE while this ran?"
+        )
+    return True
+
+
 def check_weights(spec: NetworkSpec) -> None:
     """Raise ``WeightsError`` where the weights of ``spec`` cannot be had on this machine now, or do not fit."""
     chosen = architecture(resolve(spec.name, spec.image_size))
@@ -284,10 +330,9 @@ def _random(chosen: Architecture, spec: NetworkSpec, seed: int) -> Network:
     with torch.random.fork_rng(devices=[]), torch.device("cpu"):
         torch.default_generator.manual_seed(seed)
         featurizer, n_features = chosen.build(spec)
-        head = Classifier if spec.nonlinear else nn.Linear
-        classifier = head(n_features, spec.num_classes)
+        classifier = chosen.classifier(spec, n_features)
     mean, std = (tuple(islice(cycle(values), spec.channels)) for values in (chosen.mean, chosen.std))
-    return Network(featurizer, n_features, classifier, mean, std, spec.dropout)
+    return chosen.network(featurizer, n_features, classifier, mean, std, spec.dropout)
 
 
 def _load_file(network: Network, chosen: Architecture, spec: NetworkSpec, path: Path) -> None:

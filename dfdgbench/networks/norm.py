@@ -6,7 +6,8 @@ Layers are found by type and never by name: DomainBed's 28x28 network calls its 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Literal, get_args
 
 import torch
@@ -42,6 +43,19 @@ def apply_bn_policy(network: Network, policy: BNPolicy) -> None:
 def batch_norms(module: nn.Module) -> list[tuple[str, _BatchNorm]]:
     """Name and layer of every batch normalisation in ``module``, in order of registration."""
     return [(name, layer) for name, layer in module.named_modules() if isinstance(layer, _BatchNorm)]
+
+
+@contextmanager
+def statistics_kept(network: nn.Module) -> Iterator[None]:
+    """Within the body, layers in train mode normalise by the batch as ever, and their running statistics stay as they are."""
+    layers = [layer for _, layer in batch_norms(network) if layer.track_running_stats]
+    for layer in layers:
+        layer.track_running_stats = False
+    try:
+        yield
+    finally:
+        for layer in layers:
+            layer.track_running_stats = True
 
 
 def check_batch_norm(network: nn.Module, name: str) -> None:

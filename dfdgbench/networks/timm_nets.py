@@ -9,7 +9,7 @@ from urllib.parse import urlparse
 import torch
 from torch import nn
 
-from dfdgbench.errors import UnknownNameError, WeightsError, near
+from dfdgbench.errors import UnknownNameError, near
 from dfdgbench.networks.base import NETWORKS, Architecture, NetworkSpec
 from dfdgbench.networks.weights import WeightsSource, fit
 
@@ -52,27 +52,22 @@ class TimmArchitecture(Architecture):
         if tag not in self.tags():
             return super().weights_source(tag)
         config = self._config(tag)
+        other = tag if tag != self.pretrained else ""
         if not config.hf_hub_id:
-            return self._plain_source(config.url)
-        from huggingface_hub import constants, try_to_load_from_cache
+            return self._plain_source(config.url, other)
+        from huggingface_hub import constants
 
-        repository, _, revision = config.hf_hub_id.partition("@")
-        files = (config.hf_hub_filename,) if config.hf_hub_filename else HUB_FILES
-        found = [try_to_load_from_cache(repository, file, revision=revision or None) for file in files]
-        cached = any(isinstance(path, str) for path in found)
         host = urlparse(constants.ENDPOINT).hostname or ""
-        return WeightsSource(f"timm:{config.hf_hub_id}", cached, constants.HF_HUB_CACHE, host)
+        cached = self._hub_file(config) is not None
+        return WeightsSource(f"timm:{config.hf_hub_id}", cached, constants.HF_HUB_CACHE, host, other)
 
     def load_pretrained(self, featurizer: nn.Module, spec: NetworkSpec) -> None:
         """Copy timm's pretrained weights, made for three channels, into ``featurizer``."""
         tag = self.tag(spec)
         if tag is None:
             return
-        try:
+        with self.weights_source(tag).reading(self.name):
             donor = self._create(NetworkSpec(spec.name, 1, image_size=spec.image_size), pretrained=True, tag=tag)
-        except Exception as error:  # network, disk and format each raise their own
-            source = self.weights_source(tag)
-            raise WeightsError(f"{source.missing(self.name)} ({type(error).__name__}: {error})") from error
         fit(featurizer, donor.state_dict(), spec.channels, f"The weights '{tag}'", f"the network '{self.name}'")
 
     def _create(self, spec: NetworkSpec, pretrained: bool, tag: str = "") -> nn.Module:
@@ -80,9 +75,25 @@ class TimmArchitecture(Architecture):
 
         name = f"{self.model}.{tag}" if tag else self.timm_name
         # A vision transformer is built for one image size, and timm resamples its position embedding to it.
-        size: dict[str, Any] = {"img_size": spec.image_size} if self._config(tag).fixed_input_size else {}
-        network: nn.Module = timm.create_model(name, pretrained, num_classes=0, in_chans=spec.channels, **size)
+        config = self._config(tag)
+        more: dict[str, Any] = {"img_size": spec.image_size} if config.fixed_input_size else {}
+        file = self._hub_file(config) if pretrained and config.hf_hub_id and not config.custom_load else None
+        if (
+            file is not None
+        ):  # else the hub is asked whether it has a newer one, and asked again where there is no network
+            more["pretrained_cfg_overlay"] = {"file": file}
+        network: nn.Module = timm.create_model(name, pretrained, num_classes=0, in_chans=spec.channels, **more)
         return network
+
+    @staticmethod
+    def _hub_file(config: Any) -> str | None:
+        """The weights' file in Hugging Face's cache, the one that timm would take."""
+        from huggingface_hub import try_to_load_from_cache
+
+        repository, _, revision = config.hf_hub_id.partition("@")
+        files = (config.hf_hub_filename,) if config.hf_hub_filename else HUB_FILES
+        found = (try_to_load_from_cache(repository, file, revision=revision or None) for file in files)
+        return next((path for path in found if isinstance(path, str)), None)
 
     def _config(self, tag: str = "") -> Any:
         from timm.models import get_pretrained_cfg
@@ -90,10 +101,10 @@ class TimmArchitecture(Architecture):
         return get_pretrained_cfg(f"{self.model}.{tag}" if tag else self.timm_name)
 
     @staticmethod
-    def _plain_source(url: str) -> WeightsSource:
+    def _plain_source(url: str, tag: str) -> WeightsSource:
         address = urlparse(url)
         path = Path(torch.hub.get_dir()) / "checkpoints" / Path(address.path).name
-        return WeightsSource(f"timm:{path.name}", path.is_file(), str(path.parent), address.hostname or "")
+        return WeightsSource(f"timm:{path.name}", path.is_file(), str(path.parent), address.hostname or "", tag)
 
     @staticmethod
     def _known(name: str) -> str:

@@ -9,21 +9,25 @@ from urllib.parse import urlparse
 import torch
 from torch import nn
 
-from dfdgbench.errors import WeightsError
 from dfdgbench.networks.base import NETWORKS, Architecture, NetworkSpec
 from dfdgbench.networks.weights import State, WeightsSource
 
 
 class TorchvisionArchitecture(Architecture):
-    """A network of torchvision; ``name`` is torchvision's own."""
+    """A network of torchvision; ``name`` is torchvision's own, unless it is made of another one, its ``donor``."""
 
     pretrained = "IMAGENET1K_V1"
+
+    @property
+    def donor(self) -> str:
+        """torchvision's name of the network whose weights it takes."""
+        return self.name
 
     def tags(self) -> list[str]:
         """torchvision's names of the weights, without "DEFAULT"."""
         from torchvision.models import get_model_weights
 
-        return [member.name for member in get_model_weights(self.name)]
+        return [member.name for member in get_model_weights(self.donor)]
 
     def weights_source(self, tag: str) -> WeightsSource:
         """torch's hub cache, and torchvision's server."""
@@ -31,11 +35,12 @@ class TorchvisionArchitecture(Architecture):
             return super().weights_source(tag)
         path = self._cache() / Path(self._url(tag)).name
         host = urlparse(self._url(tag)).hostname or ""
-        return WeightsSource(f"torchvision:{path.name}", path.is_file(), str(path.parent), host)
+        tag = tag if tag != self.pretrained else ""
+        return WeightsSource(f"torchvision:{path.name}", path.is_file(), str(path.parent), host, tag)
 
     def read_pretrained(self, tag: str) -> State:
         """The state dict, its digest checked against the one in its name when it is downloaded."""
-        try:
+        with self.weights_source(tag).reading(self.name):
             state: State = torch.hub.load_state_dict_from_url(
                 self._url(tag),
                 str(self._cache()),
@@ -44,15 +49,12 @@ class TorchvisionArchitecture(Architecture):
                 check_hash=True,
                 weights_only=True,
             )
-        except Exception as error:  # network, disk, digest and format each raise their own
-            source = self.weights_source(tag)
-            raise WeightsError(f"{source.missing(self.name)} ({type(error).__name__}: {error})") from error
         return state
 
     def _url(self, tag: str) -> str:
         from torchvision.models import get_model_weights
 
-        url: str = get_model_weights(self.name)[tag].url
+        url: str = get_model_weights(self.donor)[tag].url
         return url
 
     @staticmethod
@@ -73,7 +75,7 @@ class ResNetArchitecture(TorchvisionArchitecture):
         n_features: int = network.fc.in_features
         network.fc = nn.Identity()
         if spec.channels != 3:
-            network.conv1 = _for_channels(network.conv1, spec.channels)
+            network.conv1 = for_channels(network.conv1, spec.channels)
         return network, n_features
 
 
@@ -106,11 +108,11 @@ class AlexNet(TorchvisionArchitecture):
         n_features: int = network.classifier[-1].in_features
         network.classifier[-1] = nn.Identity()
         if spec.channels != 3:
-            network.features[0] = _for_channels(network.features[0], spec.channels)
+            network.features[0] = for_channels(network.features[0], spec.channels)
         return network, n_features
 
 
-def _for_channels(first: nn.Conv2d, channels: int) -> nn.Conv2d:
+def for_channels(first: nn.Conv2d, channels: int) -> nn.Conv2d:
     """A convolution like ``first``, on images of ``channels`` channels."""
     kernel, stride, padding = first.kernel_size, first.stride, first.padding
     assert not isinstance(padding, str)

@@ -47,6 +47,12 @@ class Distillation(Hparams):
     crop: float = hparam(0.7, small=case(0.8), gt=0, le=1, doc="smallest area of the random crop")
     color: float = hparam(0.3, ge=0, le=1, doc="strength of the jitter of brightness, contrast and saturation")
     grayscale: float = hparam(0.1, ge=0, le=1, doc="probability of grey")
+    holdout: float = hparam(
+        0.0,
+        ge=0,
+        lt=1,
+        doc="share of every set's images kept from training, which the rule synthetic-holdout selects by",
+    )
     allow_frozen_bn: bool = hparam(False, doc="accept teachers with identical batch-normalisation buffers")
 
 
@@ -119,9 +125,11 @@ class Distil(PredictorStage):
         if not self.hparams.allow_frozen_bn and len(teachers) > 1:
             check_distinct({self.problem.domain_name(i): teacher for i, teacher in teachers.items()})
         student = self.build(work)["default"].train()
-        pools = [pool_set.pool(work) for pool_set in self.sets]
+        pools, held_out = self._held_out([pool_set.pool(work) for pool_set in self.sets], work)
         pool = join(pools)
         return State(
+            _held_out=join(held_out) if held_out else None,
+            _held_out_weights=self._weights(held_out) if held_out else None,
             student=student,
             optimizer=self._optimizer(student),
             _teachers=list(teachers.values()),
@@ -135,6 +143,19 @@ class Distil(PredictorStage):
                 grayscale=self.hparams.grayscale,
             ),
         )
+
+    def _held_out(self, pools: Sequence[Pool], work: Work) -> tuple[list[Pool], list[Pool]]:
+        """What is trained on of every set, and what is not; no second part where nothing is to be kept."""
+        if not self.hparams.holdout:
+            return list(pools), []
+        trained: list[Pool] = []
+        kept: list[Pool] = []
+        for number, pool in enumerate(pools):
+            count = min(len(pool) - 1, max(1, int(len(pool) * self.hparams.holdout)))
+            order = torch.randperm(len(pool), generator=work.generator("holdout", number))
+            for part, chosen in ((kept, order[:count]), (trained, order[count:].sort().values)):
+                part.append(Pool(pool.images[chosen], pool.labels[chosen]))
+        return trained, kept
 
     def _weights(self, pools: Sequence[Pool]) -> Tensor:
         """Teacher weights of every image [N, I], made together with the images."""
@@ -166,7 +187,31 @@ class Distil(PredictorStage):
         state.optimizer.zero_grad(set_to_none=True)
         loss.backward()
         state.optimizer.step()
-        return {"loss": loss.detach()}
+        metrics = {"loss": loss.detach()}
+        if state._held_out is not None and self._recorded(number):
+            metrics["syn_out_acc"] = self._agreement(state, work)
+        return metrics
+
+    def _recorded(self, number: int) -> bool:
+        every = self.problem.record_every
+        return number == self.steps - 1 or bool(every and number % every == 0)
+
+    @torch.no_grad()
+    def _agreement(self, state: State, work: Work) -> Tensor:
+        """Share of the held-out synthetic images, untransformed, that the student classifies as the teachers together do.
+
+        Not one image of any domain is looked at, so that selection by it is within the data-free setting.
+        """
+        student, held_out = state.student, state._held_out
+        training, agreed, size = student.training, [], self.hparams.batch_size
+        student.eval()
+        for number, images in enumerate(held_out.batches(size, work.device)):
+            weights = state._held_out_weights[number * size : (number + 1) * size].to(work.device)
+            images = work.runtime.images(images)
+            targets = self._targets(state, images, weights)
+            agreed.append(student(images).argmax(dim=1) == targets.argmax(dim=1))
+        student.train(training)
+        return torch.cat(agreed).double().mean()
 
     def _draw(self, state: State, work: Work, number: int) -> Tensor:
         """Indices [B] of batch ``number``: consecutive parts of shuffled passes, or sets drawn alike."""

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
-from dfdgbench.datasets.feed.training import Batch
+from dfdgbench.datasets.feed.training import Batch, EachDomain, PooledFeed, pooled_batches
 from dfdgbench.engine.flops import TRAINED, forward_flops
 from dfdgbench.engine.predictions import load_predictors, save_predictors
 from dfdgbench.engine.problem import Problem
@@ -54,8 +56,9 @@ class Train(PredictorStage):
 
     Args:
         algorithm: a class with DomainBed's interface.
-        hparams: the algorithm's own hyper-parameters.
-        steps: number of updates.
+        hparams: the algorithm's own hyper-parameters. ``sampling`` "pooled" draws ``batch_size`` images a step from all
+            domains together, else from each; ``epochs`` counts passes over the training data.
+        steps: number of updates; None for the hyper-parameters' epochs, else the dataset's number.
     """
 
     kind = "train"
@@ -74,7 +77,7 @@ class Train(PredictorStage):
         validation: bool = False,
     ) -> None:
         self.algorithm = algorithm
-        self._steps = steps or problem.metadata.steps
+        self._steps = steps
         self._feeds_from = [Read(domain, problem.protocol.train) for domain in domains]
         self._validation = Read(domains[0], problem.protocol.validation) if validation else None
         reads = (*self._feeds_from, *([self._validation] if self._validation else []))
@@ -82,11 +85,36 @@ class Train(PredictorStage):
 
     @property
     def steps(self) -> int:
-        return self._steps
+        if self._steps is not None:
+            return self._steps
+        return self._epochs * self.steps_per_epoch if self._epochs else self.problem.metadata.steps
+
+    @property
+    def _epochs(self) -> int | None:
+        """Passes over the training data, where the hyper-parameters give these and the run's options no steps."""
+        return getattr(self.hparams, "epochs", None) if self._steps is None else None
+
+    @property
+    def _pooled(self) -> bool:
+        return getattr(self.hparams, "sampling", "domain") == "pooled"
+
+    @property
+    def _images_a_step(self) -> int:
+        batch_size: int = self.hparams.batch_size  # type: ignore[union-attr]
+        return batch_size if self._pooled else batch_size * len(self._feeds_from)
+
+    @cached_property
+    def steps_per_epoch(self) -> int:
+        """Steps that one pass over all source domains takes; by the dataset's published counts where data is not here."""
+        try:
+            images = sum(len(self.problem.split(read.domain, read.split)) for read in self._feeds_from)
+        except DataError:
+            counts = self.problem.metadata.counts or ()
+            images = sum(counts[read.domain] for read in self._feeds_from if read.domain < len(counts))
+        return max(1, pooled_batches(images, self._images_a_step))
 
     def cost(self) -> float:
-        images: int = self.steps * self.hparams.batch_size * len(self._feeds_from)  # type: ignore[union-attr]
-        return images * TRAINED * forward_flops(self.network)
+        return self.steps * self._images_a_step * TRAINED * forward_flops(self.network)
 
     @property
     def network(self) -> NetworkSpec:
@@ -133,31 +161,47 @@ class Train(PredictorStage):
             seed=self.initial_seed,
             place=work.place,
         )
+        algorithm.domain_names = self.domains
         return algorithm.train()
 
     def start(self, work: Work) -> State:
         algorithm = self._algorithm(work)
+        if hasattr(algorithm, "steps_per_epoch"):
+            algorithm.steps_per_epoch = self.steps_per_epoch
+        return State(
+            moving=Moving(algorithm),
+            best={},
+            best_accuracy=-1.0,
+            _algorithm=algorithm,
+            _feed=self._feed(work),
+            _stream=None,
+        )
+
+    def _feed(self, work: Work) -> EachDomain | PooledFeed:
+        batch_size: int = self.hparams.batch_size  # type: ignore[union-attr]
+        augmentation = getattr(self.hparams, "augmentation", "domainbed")
+        if self._pooled:
+            return work.pooled_feed(self._feeds_from, batch_size, augment=self._augments, augmentation=augmentation)
         feeds = [
             work.feed(
                 read,
-                self.hparams.batch_size,  # type: ignore[union-attr]
+                batch_size,
                 augment=self._augments,
                 hflip=self._hflip(read),
                 class_balanced=bool(getattr(self.hparams, "class_balanced", False)),
+                augmentation=augmentation,
             )
             for read in self._feeds_from
         ]
-        return State(
-            moving=Moving(algorithm), best={}, best_accuracy=-1.0, _algorithm=algorithm, _feeds=feeds, _streams=None
-        )
+        return EachDomain(feeds)
 
     def _hflip(self, read: Read) -> bool | None:
         return None
 
     def step(self, state: State, work: Work, number: int) -> Metrics:
-        if state._streams is None:
-            state._streams = [feed.prefetch(number) for feed in state._feeds]
-        minibatches = [_on_device(stream, work) for stream in state._streams]
+        if state._stream is None:
+            state._stream = state._feed.prefetch(number)
+        minibatches = [_on_device(batch, work) for batch in next(state._stream)]
         metrics: Metrics = state._algorithm.update(minibatches, None)
         if self._validation and self._due(number):
             self._validate(state, work)
@@ -180,6 +224,24 @@ class Train(PredictorStage):
         predictors: dict[str, nn.Module] = state._algorithm.predictors()
         return predictors
 
+    def answering(self, predictor: nn.Module, domain: int | None, split: str) -> nn.Module | None:
+        choose = getattr(predictor, "answering", None)
+        if choose is None:
+            return predictor
+        trained = [read.domain for read in self._feeds_from]
+        position = trained.index(domain) if domain in trained else None
+        chosen: nn.Module | None = choose(position, self.problem.use(split))
+        return chosen
+
+    def diagnostics(self, state: State, work: Work) -> Mapping[str, NDArray[Any]]:
+        made = getattr(state._algorithm, "diagnostics", None)
+        return made() if made is not None else {}
+
+    def recorded(self, number: int) -> bool:
+        if self._epochs and self.problem.checkpoint_freq is None:
+            return (number + 1) % self.steps_per_epoch == 0
+        return super().recorded(number)
+
     def finish(self, state: State, work: Work, folder: Path) -> Mapping[str, Any]:
         predictor = next(iter(state._algorithm.predictors().values()))
         if self._validation:
@@ -194,7 +256,9 @@ class Train(PredictorStage):
         return predictor.eval().requires_grad_(False)
 
     def epoch(self, step: int) -> float:
-        """DomainBed's: the smallest domain's, held-out domains counted too."""
+        """DomainBed's: the smallest domain's, held-out domains counted too. Of pooled images, passes over all of them."""
+        if self._pooled:
+            return step / self.steps_per_epoch
         sizes = []
         for domain in range(len(self.problem.metadata.domains)):
             try:
@@ -205,8 +269,8 @@ class Train(PredictorStage):
         return step / (min(sizes) / batch_size) if sizes else float("nan")
 
 
-def _on_device(stream: Iterator[Batch], work: Work) -> Batch:
-    images, labels = next(stream)
+def _on_device(batch: Batch, work: Work) -> Batch:
+    images, labels = batch
     return work.runtime.images(images), labels.to(work.device, non_blocking=True)
 
 

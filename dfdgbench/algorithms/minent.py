@@ -1,0 +1,27 @@
+"""MinEnt: predictions on the target made sure by their entropy."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from dfdgbench.algorithms.adaptation import Adapting, Rival
+from dfdgbench.algorithms.base import Paper, register
+from dfdgbench.hparams import hparam
+from dfdgbench.losses.confidence import entropy_loss
+from dfdgbench.settings import UNSUPERVISED_ADAPTATION
+
+
+@register(
+    "MinEnt",
+    setting=UNSUPERVISED_ADAPTATION,
+    paper=Paper("Vu et al. 2019, ADVENT (direct entropy)", arxiv="1811.12833"),
+)
+class MinEnt(Rival):
+    """Cross-entropy on the source, plus the mean entropy of target pixels divided by log K."""
+
+    class Hparams(Adapting):
+        lambda_: float = hparam(0.001, ge=0, doc="weight of the entropy", name="lambda")
+
+    def target_loss(self, scores: Tensor) -> Tensor:
+        loss: Tensor = self.hparams.lambda_ * entropy_loss(scores)
+        return loss

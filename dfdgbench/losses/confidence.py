@@ -1,0 +1,77 @@
+"""How sure a network is, as a loss: entropy, maximum squares, and IPSM's ranking of patches.
+
+Scores [B, K, ...] are logits; probabilities are their softmax over K.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+Norm = Literal["literal", "released"]
+
+
+def entropy(scores: Tensor) -> Tensor:
+    """Entropy of every pixel in nats, [B, ...]; 0, with a finite gradient, for a one-hot prediction."""
+    logs = scores.log_softmax(1)
+    return -(logs.exp() * logs).sum(1)
+
+
+def entropy_loss(scores: Tensor) -> Tensor:
+    """Mean entropy over pixels divided by log K, from 0 to 1 (MinEnt; Vu et al. 2019)."""
+    return entropy(scores).mean() / math.log(scores.shape[1])
+
+
+def max_square_loss(scores: Tensor, norm: Norm = "literal") -> Tensor:
+    """Minus the mean over pixels of the squared probabilities' sum (SFDA Eq. 2), from -1 to -1/K.
+
+    "released" divides by 2 K besides, as the released MaxSquare does (Chen et al. 2019): means over classes too, and a half.
+    """
+    loss = -scores.softmax(1).square().sum(1).mean()
+    return loss if norm == "literal" else loss / (2 * scores.shape[1])
+
+
+def weighted_max_square_loss(scores: Tensor, power: float = 0.2) -> Tensor:
+    """Maximum squares with every pixel weighted by how seldom its predicted class is in its image (MaxSquare, Eq. 9).
+
+    Of N pixels, N_c of class c: weight 1 / max(N_c^power N^(1 - power), 1); the sum over pixels is divided by B K.
+
+    Args:
+        power: q; 0 weighs all pixels alike.
+    """
+    batch, classes = scores.shape[:2]
+    probabilities = scores.softmax(1)
+    predicted = scores.argmax(1).flatten(1)
+    counts = torch.zeros(batch, classes, device=scores.device, dtype=scores.dtype)
+    counts.scatter_add_(1, predicted, torch.ones_like(predicted, dtype=scores.dtype))
+    scale: float = predicted.shape[1] ** (1 - power)
+    weights = 1 / (counts.pow(power) * scale).clamp_min(1)
+    squares = probabilities.square().sum(1).flatten(1)
+    return -(weights.gather(1, predicted) * squares).sum() / (batch * classes)
+
+
+def patches(scores: Tensor, k: int) -> Tensor:
+    """The K² patches of score maps [B, C, H, W], row by row, as [K², B, C, H // K, W // K]; what does not divide is cut off
+    at the bottom and at the right."""
+    height, width = scores.shape[2] // k, scores.shape[3] // k
+    cut: Tensor = scores[:, :, : height * k, : width * k].unflatten(3, (k, width)).unflatten(2, (k, height))
+    return cut.permute(2, 4, 0, 1, 3, 5).flatten(0, 1)
+
+
+def easy_and_hard(cut: Tensor) -> tuple[Tensor, Tensor]:
+    """For each of the K² positions, which patches of :func:`patches` are easy and which hard, each [K², B / 2] (Eq. 14).
+
+    The half of lower mean entropy is easy; equals are ranked by their place in the batch. No gradient passes.
+
+    Raises:
+        ValueError: B is odd.
+    """
+    if cut.shape[1] % 2:
+        raise ValueError(f"a batch of {cut.shape[1]} cannot be halved into easy and hard patches")
+    sure = entropy(cut.detach().flatten(0, 1)).flatten(1).mean(1).view(cut.shape[:2])
+    order = sure.argsort(dim=1, stable=True)
+    easy, hard = order.chunk(2, dim=1)
+    return easy.sort(1).values, hard.sort(1).values
