@@ -11,6 +11,7 @@ import pytest
 import tiny
 import torch
 
+from dfdgbench.algorithms.base import ALGORITHMS
 from dfdgbench.engine.config import Execution, RunConfig
 from dfdgbench.engine.predictions import read_tensors
 from dfdgbench.engine.stage import Stage, walk
@@ -19,7 +20,7 @@ from dfdgbench.stages.pool import load_pool
 
 GOLDEN = Path(__file__).with_name("golden_stages.json")
 REFRESH = "DFDGBENCH_REFRESH=1 python -m pytest tests/engine/test_engine_golden.py"
-KINDS = ("teacher", "inverted", "fused", "noise")
+KINDS = ("teacher", "inverted", "fused", "noise", "squeeze", "sre2l", "g-vbsm", "rded", "dtl")
 POINTS = 48
 # Of other processors and other versions of PyTorch: mean distance of pixels (0 to 255), and of weights.
 TOLERANCE = {"images": 2.0, "labels": 0.0, "weights": 2e-3}
@@ -50,7 +51,11 @@ def _summary(folder: Path) -> dict[str, list[float]]:
 def _stages(artifacts: Path) -> dict[str, Stage]:
     """The last stage of every kind."""
     found: dict[str, Stage] = {}
-    for algorithm, hparams in (("DEKAN", HPARAMS), ("KD-on-noise", tiny.tiny("teacher", noise__images=8))):
+    given = {"DEKAN": HPARAMS, "KD-on-noise": tiny.tiny("teacher", noise__images=8)}
+    for name in ("SRe2L", "G-VBSM", "RDED", "DTL-DSM"):
+        given[name] = {**ALGORITHMS.get(name).tiny, "ipc": 4}
+    given["G-VBSM"] |= {"recover.networks": ("smallcnn",)}
+    for algorithm, hparams in given.items():
         config = RunConfig.make(algorithm=algorithm, dataset="Debug28", network="smallcnn", hparams=hparams)
         planned = plan(config, Execution(device="cpu", artifacts=artifacts))
         found = {stage.kind: stage for stage in walk(planned.last)} | found

@@ -18,7 +18,7 @@ from dfdgbench.networks.base import (
     resolve,
 )
 
-NAMES = [component.example or name for name, component in NETWORKS.items()]
+NAMES = [component.example or name for name, component in NETWORKS.items() if component.task == "classification"]
 SIZE = 64
 
 

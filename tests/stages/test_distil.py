@@ -97,3 +97,39 @@ def test_the_student_comes_closer_to_its_teachers(make_plan, engine, optimizer):
     state = plan.last.start(work)
     losses = [float(plan.last.step(state, work, number)["loss"]) for number in range(60)]
     assert sum(losses[-10:]) < 0.5 * sum(losses[:10])
+
+
+def test_without_a_share_nothing_is_held_out_and_no_bit_changes(make_plan, engine):
+    plan = make_plan()
+    work = engine.work(plan.last)
+    state = plan.last.start(work)
+    assert state._held_out is None
+    assert "syn_out_acc" not in plan.last.step(state, work, plan.last.steps - 1)
+    whole = torch.cat([pool_set.pool(work).images for pool_set in plan.last.sets])
+    assert torch.equal(state._images, whole)
+
+
+def test_held_out_images_are_of_every_set_and_never_trained_on(make_plan, engine):
+    plan = make_plan(distillation__holdout=0.25)
+    work = engine.work(plan.last)
+    state = plan.last.start(work)
+    assert state._held_out_weights.tolist() == [[1.0, 0.0]] * 2 + [[0.0, 1.0]] * 2 + [[0.5, 0.5]] * 2
+    assert (len(state._images), len(state._held_out)) == (18, 6)
+    trained = {image.numpy().tobytes() for image in state._images}
+    assert not trained & {image.numpy().tobytes() for image in state._held_out.images}
+    again = plan.last.start(work)
+    assert torch.equal(again._held_out.images, state._held_out.images)
+
+
+def test_agreement_with_the_teachers_is_recorded_and_leaves_training_as_it_was(make_plan, engine):
+    plan = make_plan(distillation__holdout=0.25, options={"steps": 3, "checkpoint_freq": 2})
+    stage, work = plan.last, engine.work(plan.last)
+    state = stage.start(work)
+    metrics = [stage.step(state, work, number) for number in range(3)]
+    assert ["syn_out_acc" in found for found in metrics] == [True, False, True]
+    assert state.student.training
+    classes = stage.problem.network.num_classes
+    for logits, expected in (([9.0] + [0.0] * (classes - 1), 1.0), ([0.0] * (classes - 1) + [9.0], 0.0)):
+        state.student = Constant([9.0] + [0.0] * (classes - 1))
+        state._teachers = [Constant(logits), Constant(logits)]
+        assert float(stage._agreement(state, work)) == expected
