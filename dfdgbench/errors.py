@@ -70,6 +70,10 @@ def listing(names: Iterable[str], most: int = 30) -> str:
     return f"{shown}, ... ({len(every) - most} more)" if len(every) > most else shown
 
 
+_FAR = 0.25
+"""How much less alike than the nearest a name may be and still be meant."""
+
+
 def near(name: str, known: Sequence[str]) -> list[str]:
     """At most three of ``known`` that look like ``name``, closest first, whatever their case: the only one that begins with it
     where there is one."""
@@ -77,8 +81,9 @@ def near(name: str, known: Sequence[str]) -> list[str]:
     begun = [folded for folded in by_folded if folded.startswith(name.casefold())]
     if name.casefold() in by_folded or len(begun) == 1:
         return [by_folded[name.casefold() if name.casefold() in by_folded else begun[0]]]
-    found = difflib.get_close_matches(name.casefold(), list(by_folded), n=3, cutoff=0.65)
-    return [by_folded[folded] for folded in found]
+    found = difflib.get_close_matches(name.casefold(), list(by_folded), n=3, cutoff=0.6)
+    alike = {folded: difflib.SequenceMatcher(None, folded, name.casefold()).ratio() for folded in found}
+    return [by_folded[folded] for folded in found if alike[folded] > max(alike.values()) - _FAR]
 
 
 def unknown(kind: str, name: str, known: Iterable[str], hint: str = "") -> UnknownNameError:

@@ -52,7 +52,7 @@ FAULTS = {
     ),
     "scores-of-another-shape": (
         "    def predictors(self):\n        return {'default': self.network.featurizer}",
-        "scores of 3 images and 2 classes have the shape",
+        "scores of 3 images have the shape",
     ),
     "state-not-in-snapshot": (
         "    def update(self, minibatches, unlabeled=None):\n"
