@@ -54,7 +54,12 @@ def _has(sign: str) -> bool:
 
 
 class Bold(str):
-    """A cell's text that stands out."""
+    """A cell's text whose number stands out, and not what follows it in brackets."""
+
+    def parts(self) -> tuple[str, str]:
+        """The number, and the rest."""
+        start = next((at for at in range(len(self)) if self[at : at + 2] in (" (", " [")), len(self))
+        return self[:start], self[start:]
 
 
 def tabular(header: Sequence[str], rows: Sequence[Sequence[str]], above: Sequence[tuple[str, int]] = ()) -> str:
@@ -112,6 +117,9 @@ def _above(spans: Sequence[tuple[str, int]]) -> list[str]:
 def _row(cells: Sequence[str]) -> str:
     if len(cells) == 1:
         return rf"\addlinespace \textit{{{escape(cells[0])}}} \\"
-    return (
-        " & ".join(rf"\textbf{{{escape(cell)}}}" if isinstance(cell, Bold) else escape(cell) for cell in cells) + r" \\"
-    )
+    return " & ".join(_bold(cell) if isinstance(cell, Bold) else escape(cell) for cell in cells) + r" \\"
+
+
+def _bold(cell: Bold) -> str:
+    number, rest = cell.parts()
+    return rf"\textbf{{{escape(number)}}}{escape(rest)}"

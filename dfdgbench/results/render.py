@@ -179,7 +179,10 @@ def _in_markdown(text: str, heading: bool) -> str:
     clean = text.replace("|", "\\|")
     if heading:
         return f"*{clean}*"
-    return f"**{clean}**" if isinstance(text, Bold) else clean
+    if not isinstance(text, Bold):
+        return clean
+    number, rest = Bold(clean).parts()
+    return f"**{number}**{rest}"
 
 
 def _runs(count: int) -> str:

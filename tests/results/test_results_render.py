@@ -213,7 +213,7 @@ def test_marks_of_cells() -> None:
     )
     block = Block("Data", (column, column), (TableRow("Ours", cells),), (("Data", 2),))
     text = render.markdown(Table("t", "T", "", (block,), ours=True))
-    assert "| Ours †   | **71.0 ± 0.5‡ [2/3] (70.0)§** |" in text
+    assert "| Ours †   | **71.0 ± 0.5‡** [2/3] (70.0)§ |" in text
     assert "- § Data, Ours, H: should be 71" in text
     assert "- ‡ Runs by A, B: Data, Ours, H." in text
     assert "bold: the best of ours" in text
