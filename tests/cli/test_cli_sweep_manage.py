@@ -126,7 +126,13 @@ def test_watching_ends_with_an_exit_code_where_runs_failed(sweep: Callable, fold
 def test_ctrl_c_ends_watching_quietly(sweep: Callable, folders: list[Path], monkeypatch: pytest.MonkeyPatch) -> None:
     unfinished(folders[0], state="stopped")
     monkeypatch.setattr(sweep_status.time, "sleep", lambda seconds: signal.raise_signal(signal.SIGINT))
-    shown = sweep("status", "--watch", "7")
+    before = signal.signal(
+        signal.SIGINT, signal.default_int_handler
+    )  # a suite in the background may have been told to ignore it
+    try:
+        shown = sweep("status", "--watch", "7")
+    finally:
+        signal.signal(signal.SIGINT, before)
     assert (shown.code, shown.err) == (0, "")
 
 
