@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, ClassVar
@@ -119,6 +120,10 @@ class Rival(Adaptation):
 
     source_images = True
 
+
+class WithTargetLoss(Rival):
+    """Base of rivals whose every step minimises the source's cross-entropy and one more term."""
+
     def update(self, number: int, images: Tensor | None, labelled: Batch | None) -> Metrics:
         assert images is not None and labelled is not None
         supervised = self.given.task.loss(self.model(labelled[0]), labelled[1])
@@ -126,9 +131,9 @@ class Rival(Adaptation):
         self.descend(number, supervised + target)
         return {"loss": (supervised + target).detach(), "source": supervised.detach(), "target": target.detach()}
 
+    @abstractmethod
     def target_loss(self, scores: Tensor) -> Tensor:
         """What is added to the source's cross-entropy, weighted, from target scores [B, K, H, W]."""
-        raise NotImplementedError
 
 
 @contextmanager

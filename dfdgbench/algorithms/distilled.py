@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
@@ -86,9 +87,9 @@ class Distilled(Algorithm):
         return ()
 
     @classmethod
+    @abstractmethod
     def recovered(cls, made_from: Squeezed, hparams: Any) -> Sequence[Shard]:
         """The shards of one set."""
-        raise NotImplementedError
 
     @classmethod
     def check(cls, problem: Problem, hparams: Any, sets: Sequence[Squeezed]) -> None:

@@ -6,7 +6,7 @@ from typing import Literal
 
 from torch import Tensor
 
-from dfdgbench.algorithms.adaptation import Adapting, Rival
+from dfdgbench.algorithms.adaptation import Adapting, WithTargetLoss
 from dfdgbench.algorithms.base import Paper, register
 from dfdgbench.hparams import hparam
 from dfdgbench.losses.confidence import max_square_loss, weighted_max_square_loss
@@ -20,7 +20,7 @@ from dfdgbench.settings import UNSUPERVISED_ADAPTATION
         "Chen et al. 2019, Domain adaptation for semantic segmentation with maximum squares loss", "1909.13589"
     ),
 )
-class MaxSquare(Rival):
+class MaxSquare(WithTargetLoss):
     """Cross-entropy on the source, minus squared probabilities of target pixels; ``--preset image-wise`` weighs rare classes up.
 
     One level: the second head of the paper's multi-level variant is left out, as in SFDA's comparison.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from dfdgbench.algorithms.adaptation import Adapting, Rival
+from dfdgbench.algorithms.adaptation import Adapting, WithTargetLoss
 from dfdgbench.algorithms.base import Paper, register
 from dfdgbench.hparams import hparam
 from dfdgbench.losses.confidence import entropy_loss
@@ -16,7 +16,7 @@ from dfdgbench.settings import UNSUPERVISED_ADAPTATION
     setting=UNSUPERVISED_ADAPTATION,
     paper=Paper("Vu et al. 2019, ADVENT (direct entropy)", arxiv="1811.12833"),
 )
-class MinEnt(Rival):
+class MinEnt(WithTargetLoss):
     """Cross-entropy on the source, plus the mean entropy of target pixels divided by log K."""
 
     class Hparams(Adapting):

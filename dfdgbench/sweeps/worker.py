@@ -72,6 +72,7 @@ def _initialise(worker: Worker) -> None:
         Path(worker.logs).mkdir(parents=True, exist_ok=True)
         handler = logging.FileHandler(Path(worker.logs) / f"worker-{os.getpid()}.txt")
         handler.setFormatter(logging.Formatter("%(asctime)s %(message)s"))
+    logging.raiseExceptions = False  # a log file on a full disk: what matters is told otherwise
     logger = logging.getLogger("dfdgbench")
     logger.setLevel(logging.INFO)
     logger.addHandler(handler)

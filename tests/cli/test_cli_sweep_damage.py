@@ -10,21 +10,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from tiny_sweep import TABLE as TWO_TRIALS
 
 from dfdgbench.sweeps import merging
 from dfdgbench.sweeps.launchers import debug
 
-TABLE = """
-name: tiny
-title: Two rows on noise
-trials: 1
-options: {network: smallcnn, checkpoint_freq: 0}
-hparams: {teacher.steps: 2, teacher.batch_size: 4}
-parts: [{title: Debug28, dataset: Debug28, columns: {"0": first}}]
-rows:
-  - {label: ERM, algorithm: ERM, options: {steps: 2}, hparams: {batch_size: 4}}
-  - {label: Mean, algorithm: AvgPred}
-"""
+TABLE = TWO_TRIALS.replace("trials: 2", "trials: 1")
 LAUNCH = ("sweep", "launch", "tiny.yaml", "--device", "cpu", "--launcher", "debug")
 COMMANDS = {
     "plan": ("sweep", "plan", "tiny.yaml"),

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from tiny_sweep import TABLE
 
 from dfdgbench.cli import sweep_manage, sweep_status
 from dfdgbench.leases import Lease
@@ -19,17 +20,6 @@ from dfdgbench.sweeps import incomplete, processes
 from dfdgbench.sweeps import status as reading
 from dfdgbench.sweeps.launchers.base import Outcome
 
-TABLE = """
-name: tiny
-title: Two rows on noise
-trials: 2
-options: {network: smallcnn, checkpoint_freq: 0}
-hparams: {teacher.steps: 2, teacher.batch_size: 4}
-parts: [{title: Debug28, dataset: Debug28, columns: {"0": first}}]
-rows:
-  - {label: ERM, algorithm: ERM, options: {steps: 2}, hparams: {batch_size: 4}}
-  - {label: Mean, algorithm: AvgPred}
-"""
 ELSEWHERE = "elsewhere 123 456 abcd\n{:020d}\n"
 RAISED = 'Traceback (most recent call last):\n  File "x"\nRuntimeError: boom\n'
 

@@ -8,22 +8,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from tiny_sweep import TABLE
 
 from dfdgbench.leases import Lease
 from dfdgbench.sweeps import merging
 from dfdgbench.sweeps.folder import SweepFolder
-
-TABLE = """
-name: tiny
-title: Two rows on noise
-trials: 2
-options: {network: smallcnn, checkpoint_freq: 0}
-hparams: {teacher.steps: 2, teacher.batch_size: 4}
-parts: [{title: Debug28, dataset: Debug28, columns: {"0": first}}]
-rows:
-  - {label: ERM, algorithm: ERM, options: {steps: 2}, hparams: {batch_size: 4}}
-  - {label: Mean, algorithm: AvgPred}
-"""
 
 
 @pytest.fixture

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import io
 import logging
 import os
 import subprocess
@@ -18,7 +20,7 @@ from dfdgbench.cores import available_cores
 from dfdgbench.engine.config import Execution, RunConfig
 from dfdgbench.sweeps.pool import ATTEMPTS, Board, Piece
 from dfdgbench.sweeps.run import SweepRun
-from dfdgbench.sweeps.worker import Worker, attempt, sequence_of, serve, visible_gpus
+from dfdgbench.sweeps.worker import Worker, _initialise, attempt, sequence_of, serve, visible_gpus
 
 
 @pytest.mark.parametrize(
@@ -147,3 +149,31 @@ def test_a_task_waits_for_what_it_needs_and_comes_back_last_after_a_crash() -> N
     for _ in range(ATTEMPTS - 2):
         assert board.crashed(first)
     assert not board.crashed(first)
+
+
+class _Full(io.StringIO):
+    """A file on a full disk."""
+
+    def write(self, text: str) -> int:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+def test_a_worker_whose_log_is_on_a_full_disk_goes_on_without_a_traceback(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(logging, "raiseExceptions", True)
+    monkeypatch.setattr(os, "environ", dict(os.environ))
+    logger = logging.getLogger("dfdgbench")
+    before, level = list(logger.handlers), logger.level
+    _initialise(Worker(str(tmp_path)))
+    (handler,) = [found for found in logger.handlers if found not in before]
+    assert isinstance(handler, logging.FileHandler)
+    file = handler.setStream(_Full())  # type: ignore[arg-type]
+    try:
+        logger.info("a line that finds no room")
+    finally:
+        logger.removeHandler(handler)
+        logger.setLevel(level)
+        if file is not None:
+            file.close()
+    assert "Traceback" not in capsys.readouterr().err
