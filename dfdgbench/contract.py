@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import math
+import shutil
 import tempfile
+import weakref
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
@@ -183,8 +185,9 @@ def timeless(folder: RunFolder) -> list[dict[str, Any]]:
 
 
 def checks_of(name: str) -> list[tuple[str, Callable[[], None]]]:
-    """Titles and checks for the algorithm called ``name``, to be called in order."""
+    """Titles and checks for the algorithm called ``name``, to be called in order. What they write goes with them."""
     contract = Contract(name, Path(tempfile.mkdtemp(prefix="dfdgbench-check-")))
+    weakref.finalize(contract, shutil.rmtree, contract.folder, ignore_errors=True)
     contract.algorithm  # noqa: B018 - an unknown name is told before the first check
     return [
         ("hyper-parameters", contract.hyperparameters),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+
 import pytest
 
 from dfdgbench.algorithms.base import ALGORITHMS, Paper, register
@@ -15,6 +17,15 @@ from dfdgbench.settings import DATA_FREE, DOMAIN_GENERALISATION
 def test_every_algorithm_keeps_the_contract(name):
     for _, check in checks_of(name):
         check()
+
+
+def test_what_the_checks_write_goes_with_them():
+    checks = checks_of("ERM")
+    folder = checks[0][1].__self__.folder
+    assert folder.is_dir()
+    del checks
+    gc.collect()
+    assert not folder.exists()
 
 
 def test_a_method_whose_state_is_hidden_from_snapshots_breaks_the_contract(tmp_path):
