@@ -30,6 +30,7 @@ from dfdgbench.engine.stage import Metrics, PredictorStage, Stage
 from dfdgbench.engine.work import Work
 from dfdgbench.errors import ArtifactError
 from dfdgbench.files import write_json
+from dfdgbench.networks.base import unfilled
 
 log = logging.getLogger("dfdgbench")
 
@@ -246,8 +247,10 @@ def _in_words(facts: Mapping[str, Any]) -> str:
 
 
 def blank_predictors(engine: Engine, last: PredictorStage, folder: RunFolder) -> dict[str, nn.Module]:
-    """A run's predictors, loaded from its folder."""
-    predictors = last.build(engine.work(last))
-    if last.steps:
-        load_predictors(folder.model, predictors)
+    """A run's predictors, loaded from its folder; initial weights are needed only where they are all there is."""
+    if not last.steps:
+        return last.build(engine.work(last))
+    with unfilled():
+        predictors = last.build(engine.work(last))
+    load_predictors(folder.model, predictors)
     return predictors

@@ -15,7 +15,9 @@ from __future__ import annotations
 
 import warnings
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from itertools import cycle, islice
 from pathlib import Path
@@ -32,6 +34,7 @@ from dfdgbench.registry import Registry, subclass_check
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 FAMILY = ":NAME"
+_unfilled = ContextVar("unfilled", default=False)
 
 
 @dataclass(frozen=True)
@@ -246,6 +249,8 @@ def build(spec: NetworkSpec, seed: int) -> Network:
     cannot be had or do not fit) and ``UnknownNameError``.
     """
     chosen = architecture(resolve(spec.name, spec.image_size))
+    if _unfilled.get():
+        return _random(chosen, spec, seed)
     file = weights_file(spec)
     source = None if file is not None else _source(chosen, spec)
     if source is not None:
@@ -257,6 +262,16 @@ def build(spec: NetworkSpec, seed: int) -> Network:
         with torch.random.fork_rng(devices=[]):  # reading may build a second, random network
             chosen.load_pretrained(network.featurizer, spec)
     return network
+
+
+@contextmanager
+def unfilled() -> Iterator[None]:
+    """Inside, networks are built without their pretrained weights, which need not be there: others will be loaded."""
+    before = _unfilled.set(True)
+    try:
+        yield
+    finally:
+        _unfilled.reset(before)
 
 
 def weights_file(spec: NetworkSpec) -> Path | None:

@@ -111,6 +111,15 @@ def test_a_run_without_internet_ends_before_it_begins(cli: Callable, tmp_path: P
     assert not (tmp_path / "run").exists()
 
 
+def test_a_finished_run_needs_its_first_weights_no_more(cli: Callable, server: list[str], tmp_path: Path) -> None:
+    options = ("--dataset", "Debug224", "--network", "resnet18", "--image-size", "32", "--steps", "1")
+    assert cli("train", *options, "--device", "cpu", "--output-dir", "run").code == 0
+    (tmp_path / "torch" / "hub" / "checkpoints" / "resnet18-f37072fd.pth").unlink()
+    server.clear()
+    assert cli("evaluate", "run").code == 0
+    assert not server
+
+
 def test_a_sweeps_plan_names_what_prefetch_gets(cli: Callable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "mine.yaml").write_text(TABLE)
     plan = cli("sweep", "plan", "mine.yaml", "--device", "cpu")
