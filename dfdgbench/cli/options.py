@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +23,13 @@ def positive(text: str) -> int:
     return number
 
 
+def device(text: str) -> str:
+    """A device's name; whether there is such a device is told where something is computed."""
+    if not re.fullmatch(r"auto|cpu|mps|cuda(:\d+)?", text):
+        raise argparse.ArgumentTypeError(f"{text} is not a device; allowed: auto, cpu, cuda, cuda:N, mps")
+    return text
+
+
 def folder(text: str) -> Path:
     """A folder to write to, which need not be there yet."""
     if not text:
@@ -33,7 +41,7 @@ def folder(text: str) -> Path:
     return path
 
 
-class _Size(argparse.Action):
+class Size(argparse.Action):
     """One number as it is, more as a list."""
 
     def __call__(self, parser: Any, namespace: Any, values: Any, option_string: str | None = None) -> None:
@@ -51,7 +59,7 @@ def add_method(parser: argparse.ArgumentParser) -> None:
         "--image-size",
         type=int,
         nargs="+",
-        action=_Size,
+        action=Size,
         metavar="PIXELS",
         help="side, or height and width of segmentation's images; default: the dataset's",
     )
@@ -76,13 +84,22 @@ def add_method(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--val-augment", action="store_true", default=None, help="evaluate source domains augmented, as DomainBed does"
     )
+    group.add_argument(
+        "--native-size", action="store_true", default=None, help="score masks in their own size, too (native_miou, ...)"
+    )
     group.add_argument("--compile", action="store_true", default=None, help="torch.compile the networks")
 
 
 def add_execution(parser: argparse.ArgumentParser) -> None:
     """Where and how it runs; nothing here changes a result."""
     group = parser.add_argument_group("execution")
-    group.add_argument("--device", default="auto", help="auto (a GPU where there is one), cpu, cuda, cuda:N")
+    group.add_argument(
+        "--device",
+        type=device,
+        metavar="NAME",
+        default="auto",
+        help="auto (a GPU where there is one), cpu, cuda, cuda:N",
+    )
     group.add_argument("--threads", type=int, metavar="N", help="CPU threads; default 1 on a CPU")
     group.add_argument(
         "--workers", type=int, metavar="N", help="processes that decode on the exact path; default 0 on a CPU"
@@ -127,6 +144,7 @@ METHOD = (
     "compile",
     "data_path",
     "val_augment",
+    "native_size",
 )
 
 

@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dfdgbench.cli.options import positive
+from dfdgbench.cli.options import device, positive
 from dfdgbench.cli.output import fail, say, say_table, size
 from dfdgbench.errors import ConfigError, DfdgbenchError, listing
 
@@ -41,7 +41,7 @@ def add(actions: Any) -> None:
         parser.add_argument(f"--{state}", dest="states", action="append_const", const=state, help=f"the {state} runs")
     parser.add_argument("--launcher", metavar="NAME", help="default: the last launch's; see `dfdgbench list launchers`")
     parser.add_argument("--jobs", type=positive, metavar="N", help="tasks at a time; default: the last launch's")
-    parser.add_argument("--device", metavar="NAME", help="default: the last launch's")
+    parser.add_argument("--device", type=device, metavar="NAME", help="default: the last launch's")
     parser.add_argument("--data-dir", metavar="DIR", help="where the data is now; default: where it was")
     parser.add_argument(
         "--artifacts", type=Path, metavar="DIR", help="where shared stages are now; default: where they were"
