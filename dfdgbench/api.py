@@ -16,7 +16,7 @@ from dfdgbench.engine.evaluation import evaluate
 from dfdgbench.engine.execute import Engine, blank_predictors
 from dfdgbench.engine.runfolder import RunFolder
 from dfdgbench.errors import ArtifactError, ConfigError, listing, unknown
-from dfdgbench.planning import Plan, make_problem, open_dataset, plan
+from dfdgbench.planning import Plan, make_problem, open_dataset, plan, task_of
 
 
 @dataclass(frozen=True, eq=False)
@@ -92,8 +92,13 @@ class Run:
             )
         return found
 
-    def evaluate(self, dataset: str | None = None, data_dir: str | None = None) -> dict[str, float]:
+    def evaluate(
+        self, dataset: str | None = None, data_dir: str | None = None, native_size: bool = False
+    ) -> dict[str, float]:
         """Record keys to accuracies (0 to 1) on every domain and split, of the run's dataset or of another one.
+
+        Args:
+            native_size: score masks in their own size, too.
 
         Raises ``ConfigError`` where the other one's classes are others.
         """
@@ -115,8 +120,10 @@ class Run:
             )
             made = make_problem(config, self.plan.execution, other)
             problem = replace(made, network=problem.network)
+        if native_size:
+            problem = replace(problem, task=task_of(problem.dataset, native_size=True))
         # What an oracle chose on the run's own domains stays chosen on another dataset's.
-        chosen = next(iter(self.predictors)) if problem is not self.plan.problem else None
+        chosen = next(iter(self.predictors)) if problem.metadata is not self.plan.problem.metadata else None
         values, absent = evaluate(self.plan.last, self.predictors, problem, self.engine.runtime, chosen=chosen)
         if absent:
             problem.split(*_first(problem, absent))  # raises the error that says what is missing

@@ -14,7 +14,7 @@ from dfdgbench.cores import available_cores
 from dfdgbench.datasets.base import DATASETS, Dataset, Metadata
 from dfdgbench.datasets.feed.local import Local
 from dfdgbench.datasets.feed.readers import DataPath
-from dfdgbench.datasets.feed.shapes import dataset_label, store_folders
+from dfdgbench.datasets.feed.shapes import dataset_label, side_or_sides, store_folders
 from dfdgbench.datasets.protocols import SplitOptions, get_protocol
 from dfdgbench.engine.artifacts import Store
 from dfdgbench.engine.config import Execution, RunConfig, record_args
@@ -55,9 +55,19 @@ class Plan:
     def require(self) -> Plan:
         """Have the network's weights here, before anything is computed; ``WeightsError`` where they cannot be had. Missing data
         is told by the stage that reads it."""
-        check_weights(self.problem.network)
-        download_weights(self.problem.network)
+        for network in self.networks:
+            check_weights(network)
+            download_weights(network)
         return self
+
+    @property
+    def networks(self) -> list[NetworkSpec]:
+        """The networks that stages start from: the predictor's, and those of other roles; one for each of their weights."""
+        found: dict[tuple[str, str], NetworkSpec] = {}
+        for stage in (self.last, *every_stage(self.last)):
+            network: NetworkSpec = stage.problem.network
+            found.setdefault((network.name, network.weights), network)
+        return list(found.values())
 
     def engine(self) -> Engine:
         """What executes it."""
@@ -137,6 +147,7 @@ _NOT_OF_PROBLEM = {
     "checkpoint_freq",
 }
 _NOT_OF_HPARAMS = {"test_envs", "train_envs", "seed", "steps", "checkpoint_freq"}
+_NOT_OF_NETWORKS = _NOT_OF_HPARAMS | {"trial_seed", "hparams_seed", "hparams_trial"}
 
 
 class Planner:
@@ -168,11 +179,13 @@ class Planner:
 
     def problems(self, planned: Plan) -> list[str]:
         """What would stop a run here and now: weights that cannot be had, data that is missing."""
-        network = planned.problem.network
-        if network not in self._weights:
-            self._weights[network] = _weights_problem(network)
+        weights: list[str] = []
+        for network in planned.networks:
+            if network not in self._weights:
+                self._weights[network] = _weights_problem(network)
+            weights += self._weights[network]
         blind = [_absence(stage) for stage in every_stage(planned.last) if stage.blind]
-        return list(dict.fromkeys(self._weights[network] + blind))
+        return list(dict.fromkeys(weights + blind))
 
     def _problem(self, config: RunConfig, dataset: Dataset, algorithm: type[Algorithm]) -> Problem:
         usual, own = algorithm.protocol, algorithm.own_target
@@ -249,11 +262,16 @@ def _check_network(spec: NetworkSpec, metadata: Metadata) -> None:
         )
 
 
-def task_of(dataset: Dataset) -> Task:
-    """How the dataset's batches are scored."""
-    if dataset.metadata.task == "classification":
-        return Classification()
-    return Segmentation(dataset.metadata.classes, getattr(dataset, "subsets", {}))
+def task_of(dataset: Dataset, native_size: bool = False) -> Task:
+    """How the dataset's batches are scored; with ``native_size`` masks in their own size, too."""
+    if dataset.metadata.task == "segmentation":
+        return Segmentation(dataset.metadata.classes, getattr(dataset, "subsets", {}), native_size)
+    if native_size:
+        raise ConfigError(
+            f"--native-size scores masks in their own size, and {dataset.metadata.name} is a dataset for classification. Leave it "
+            "out."
+        )
+    return Classification()
 
 
 def make_problem(
@@ -276,7 +294,7 @@ def make_problem(
         options=SplitOptions(
             config.trial_seed, config.holdout_fraction, config.uda_holdout_fraction, config.transductive
         ),
-        task=task_of(dataset),
+        task=task_of(dataset, config.native_size),
         sources=sources,
         targets=targets,
         network=network_of(config, metadata),
@@ -291,7 +309,7 @@ def make_problem(
 
 def network_of(config: RunConfig, metadata: Metadata) -> NetworkSpec:
     """The network that a config's predictor is."""
-    height, width = _shape(config.image_size, metadata)
+    height, width = side_or_sides(config.image_size, metadata)
     spec = NetworkSpec(
         resolve_network(config.network or metadata.network, height, metadata.task),
         num_classes=len(metadata.classes),
@@ -304,33 +322,17 @@ def network_of(config: RunConfig, metadata: Metadata) -> NetworkSpec:
     return spec
 
 
-def _shape(given: int | list[int] | None, metadata: Metadata) -> tuple[int, int]:
-    """Height and width of the images that networks see."""
-    if given is None:
-        return metadata.shape
-    if isinstance(given, int) and metadata.task == "segmentation":
-        wide = round(given * metadata.shape[1] / metadata.shape[0])
-        raise ConfigError(
-            f"--image-size {given}: images with masks have a height and a width. Type --image-size {given} {wide} for those of "
-            f"{metadata.name}."
-        )
-    if isinstance(given, int):
-        return given, given
-    if metadata.task != "segmentation":
-        raise ConfigError(f"--image-size {given[0]} {given[1]}: images of {metadata.name} are square. Type one number.")
-    return given[0], given[1]
-
-
 def networks_of(configs: Iterable[RunConfig]) -> list[NetworkSpec]:
-    """The networks that the runs start from, one for each of their weights; no data is read."""
+    """The networks that the runs' stages start from, one for each of their weights; no data is read."""
     found: dict[tuple[str, str], NetworkSpec] = {}
-    seen: set[tuple[Any, ...]] = set()
+    seen: set[str] = set()
+    planner = Planner(Execution())
     for config in configs:
-        asked = (config.dataset, config.network, config.weights, str(config.image_size))
+        asked = repr(config.model_dump(exclude=_NOT_OF_NETWORKS))
         if asked not in seen:
             seen.add(asked)
-            spec = network_of(config, open_dataset(config.dataset, config.data_dir).metadata)
-            found.setdefault((spec.name, spec.weights), spec)
+            for spec in planner.plan(config).networks:
+                found.setdefault((spec.name, spec.weights), spec)
     return list(found.values())
 
 

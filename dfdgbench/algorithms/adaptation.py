@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
+import torch
 from torch import Tensor, nn
 from torch.optim import SGD
 
@@ -16,9 +17,10 @@ from dfdgbench.datasets.feed.training import Batch
 from dfdgbench.engine.problem import Problem
 from dfdgbench.engine.stage import Metrics, PredictorStage
 from dfdgbench.hparams import group, hparam
+from dfdgbench.networks.segmentation.levels import require_two_levels
 from dfdgbench.networks.segmentation.maps import ScoreMaps
 from dfdgbench.stages.adapt import Adapt, Given, Method, images_of, target_reads
-from dfdgbench.stages.source_model import SourceModel, SourceTraining
+from dfdgbench.stages.source_model import AUXILIARY, SourceModel, SourceTraining, level_scores, supervised
 
 SFDA_PAPER = Paper("Liu et al. 2021, Source-Free Domain Adaptation for Semantic Segmentation", arxiv="2103.16372")
 
@@ -82,7 +84,7 @@ class Adaptation(Method, Segmenting):
             {"params": list(self.model.featurizer.parameters()), "lr": h.lr},
             {"params": list(self.model.classifier.parameters()), "lr": h.lr * h.head_lr},
         ]
-        return SGD(parts, h.lr, h.momentum, weight_decay=h.weight_decay, nesterov=True)
+        return SGD(parts, h.lr, h.momentum, weight_decay=h.weight_decay, nesterov=True, fused=True)
 
     @classmethod
     def plan(cls, problem: Problem, hparams: Any) -> PredictorStage:
@@ -107,12 +109,31 @@ class Adaptation(Method, Segmenting):
     def check(cls, problem: Problem, hparams: Any) -> None:
         """``ConfigError`` for hyper-parameters that do not go with the problem."""
 
-    def descend(self, number: int, loss: Tensor) -> None:
-        """A step of the model's optimiser."""
+    def descend(self, number: int, loss: Tensor, *further: tuple[Tensor, Tensor]) -> None:
+        """A step of the model's optimiser.
+
+        Args:
+            further: tensors that the model made, with gradients at them of terms that ``loss`` lacks.
+        """
         self.decay(self.optimizer, number, self.hparams.power)
         self.optimizer.zero_grad(set_to_none=True)
-        loss.backward()
+        tensors, slopes = zip((loss, None), *further, strict=True)
+        torch.autograd.backward(tensors, slopes)
         self.optimizer.step()
+
+
+class Auxiliary(hparams.Hparams):
+    """Weights of the network's second head, where it is trained too."""
+
+    source: float = hparam(AUXILIARY, ge=0, doc="of its cross-entropy on the source")
+    target: float = hparam(0.2, ge=0, doc="of its term on the target, as a part of lambda")
+
+
+class Levelled(Adapting):
+    """Hyper-parameters of methods that may train two heads."""
+
+    levels: Literal[1, 2] = hparam(1, doc="2: the network's second head is trained too, and adapted")
+    aux: Auxiliary = group(Auxiliary, doc="the second head, where levels is 2")
 
 
 class Rival(Adaptation):
@@ -121,19 +142,45 @@ class Rival(Adaptation):
     source_images = True
 
 
-class WithTargetLoss(Rival):
+class LevelledRival(Rival):
+    """Base of rivals that may train two heads."""
+
+    @classmethod
+    def check(cls, problem: Problem, hparams: Any) -> None:
+        super().check(problem, hparams)
+        if hparams.levels == 2:
+            require_two_levels(problem.network, cls.name)
+
+    def scores(self, images: Tensor) -> tuple[Tensor, ...]:
+        """The score maps of the heads that are trained, each [B, K, H, W], the main one first."""
+        return level_scores(self.model, images, self.hparams.levels)
+
+    def supervised(self, scores: Sequence[Tensor], masks: Tensor) -> Tensor:
+        """The source's cross-entropy."""
+        return supervised(self.given.task, scores, masks, self.hparams.aux.source)
+
+
+class WithTargetLoss(LevelledRival):
     """Base of rivals whose every step minimises the source's cross-entropy and one more term."""
 
     def update(self, number: int, images: Tensor | None, labelled: Batch | None) -> Metrics:
         assert images is not None and labelled is not None
-        supervised = self.given.task.loss(self.model(labelled[0]), labelled[1])
-        target = self.target_loss(self.model(images))
-        self.descend(number, supervised + target)
-        return {"loss": (supervised + target).detach(), "source": supervised.detach(), "target": target.detach()}
+        source = self.supervised(self.scores(labelled[0]), labelled[1])
+        main, *second = self.scores(images)
+        target = self.target_loss(main)
+        if second:
+            target = target + self.hparams.aux.target * self.auxiliary_loss(main, second[0])
+        target = self.hparams.lambda_ * target
+        self.descend(number, source + target)
+        return {"loss": (source + target).detach(), "source": source.detach(), "target": target.detach()}
 
     @abstractmethod
     def target_loss(self, scores: Tensor) -> Tensor:
-        """What is added to the source's cross-entropy, weighted, from target scores [B, K, H, W]."""
+        """What is added to the source's cross-entropy, times lambda, from target scores [B, K, H, W]."""
+
+    def auxiliary_loss(self, scores: Tensor, auxiliary: Tensor) -> Tensor:
+        """The same of the second head's scores ``auxiliary``, times ``aux.target`` besides."""
+        return self.target_loss(auxiliary)
 
 
 @contextmanager

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional
 
-from dfdgbench.algorithms.adaptation import Adapting, Rival, fixed
+from dfdgbench.algorithms.adaptation import Levelled, LevelledRival, fixed
 from dfdgbench.algorithms.base import Paper, register
 from dfdgbench.datasets.feed.training import Batch
 from dfdgbench.engine.problem import Problem
@@ -33,23 +34,32 @@ class Opponent(Hparams):
     setting=UNSUPERVISED_ADAPTATION,
     paper=Paper("Tsai et al. 2018, Learning to adapt structured output space", arxiv="1802.10349"),
 )
-class AdaptSegNet(Rival):
-    """Cross-entropy on the source, and maps of probabilities on the target that pass for the source's; one level.
+class AdaptSegNet(LevelledRival):
+    """Cross-entropy on the source, and maps of probabilities on the target that pass for the source's; ``--preset
+    multi-level`` does the same with a second head, against a discriminator of its own.
 
     A discriminator learns to tell the two domains' maps apart, one step after each of the model's.
     """
 
-    class Hparams(Adapting):
+    class Hparams(Levelled):
         lambda_: float = hparam(0.001, ge=0, doc="weight of the deception", name="lambda")
-        d: Opponent = group(Opponent, doc="the discriminator")
+        d: Opponent = group(Opponent, doc="the discriminators")
+
+    presets = {"multi-level": {"levels": 2}}
 
     def __init__(self, given: Given, hparams: Any) -> None:
         super().__init__(given, hparams)
-        self.discriminator = given.made("discriminator", lambda: OutputDiscriminator(given.num_classes))
-        self.d_optimizer = torch.optim.Adam(self.discriminator.parameters(), hparams.d.lr, betas=(0.9, 0.99))
+        self.discriminators = nn.ModuleList(
+            given.made(purpose, lambda: OutputDiscriminator(given.num_classes))
+            for purpose in ("discriminator", "auxiliary discriminator")[: hparams.levels]
+        )
+        self.d_optimizer = torch.optim.Adam(
+            self.discriminators.parameters(), hparams.d.lr, betas=(0.9, 0.99), fused=True
+        )
 
     @classmethod
     def check(cls, problem: Problem, hparams: Any) -> None:
+        super().check(problem, hparams)
         if min(problem.network.shape) < SMALLEST_MAP:
             height, width = problem.network.shape
             raise ConfigError(
@@ -59,13 +69,13 @@ class AdaptSegNet(Rival):
 
     def update(self, number: int, images: Tensor | None, labelled: Batch | None) -> Metrics:
         assert images is not None and labelled is not None
-        source = self.model(labelled[0])
-        supervised = self.given.task.loss(source, labelled[1])
-        target = self.model(images)
-        with fixed(self.discriminator):
-            deception = told(self.discriminator(target.softmax(1)), SOURCE)
+        source, target = self.scores(labelled[0]), self.scores(images)
+        supervised = self.supervised(source, labelled[1])
+        with fixed(self.discriminators):
+            main, *second = (told(judge(maps.softmax(1)), SOURCE) for judge, maps in self._judged(target))
+        deception = main + self.hparams.aux.target * second[0] if second else main
         self.descend(number, supervised + self.hparams.lambda_ * deception)
-        apart = self._learn(number, source.detach().softmax(1), target.detach().softmax(1))
+        apart = self._learn(number, source, target)
         return {
             "loss": supervised.detach() + self.hparams.lambda_ * deception.detach(),
             "source": supervised.detach(),
@@ -73,13 +83,23 @@ class AdaptSegNet(Rival):
             "d_loss": apart,
         }
 
-    def _learn(self, number: int, source: Tensor, target: Tensor) -> Tensor:
+    def _judged(self, scores: Sequence[Tensor]) -> Iterator[tuple[nn.Module, Tensor]]:
+        """Each level's discriminator and scores."""
+        return zip(self.discriminators, scores, strict=True)
+
+    def _learn(self, number: int, source: Sequence[Tensor], target: Sequence[Tensor]) -> Tensor:
+        """A step of the discriminators; their loss, the mean over levels."""
         self.decay(self.d_optimizer, number, self.hparams.power)
-        loss = (told(self.discriminator(source), SOURCE) + told(self.discriminator(target), TARGET)) / 2
+        losses = [
+            told(judge(maps.detach().softmax(1)), label) / 2
+            for scores, label in ((source, SOURCE), (target, TARGET))
+            for judge, maps in self._judged(scores)
+        ]
+        loss = torch.stack(losses).sum()
         self.d_optimizer.zero_grad(set_to_none=True)
         loss.backward()
         self.d_optimizer.step()
-        return loss.detach()
+        return loss.detach() / len(self.discriminators)
 
 
 def told(logits: Tensor, label: float) -> Tensor:

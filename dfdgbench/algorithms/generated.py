@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any, ClassVar, Literal
 
 import torch
@@ -13,7 +14,7 @@ from torch import Tensor
 from dfdgbench.algorithms.adaptation import Adaptation, Adapting, fixed
 from dfdgbench.engine.problem import Problem
 from dfdgbench.hparams import Hparams, group, hparam
-from dfdgbench.losses.dual_attention import Attention, Energies, rows
+from dfdgbench.losses.dual_attention import Attention, Energies, Maps, rows
 from dfdgbench.losses.source_free import Reduce, Space, output_distance, statistics_loss
 from dfdgbench.networks.needs import require_batch_norm
 from dfdgbench.networks.norm import batch_norms, statistics_kept
@@ -42,7 +43,7 @@ class Difference(Hparams):
     reduce: Literal["mean", "literal"] = hparam("mean", doc="literal: summed over pixels, H W times as much")
 
 
-class Maps(Hparams):
+class AttentionMaps(Hparams):
     """Eq. 8 to 10: the attention maps."""
 
     norm: Energies = hparam("l2_energy", doc="of features before energies are taken; none: as printed, saturates")
@@ -87,7 +88,7 @@ class GeneratedHparams(Adapting):
     beta: float = hparam(0.5, ge=0, doc="weight of the difference of attended features (Eq. 6)")
     bns: Statistics = group(Statistics, doc="statistics of batch normalisation (Eq. 4)")
     mae: Difference = group(Difference, doc="difference of outputs (Eq. 5)")
-    dam: Maps = group(Maps, doc="attention maps (Eq. 8 to 10)")
+    dam: AttentionMaps = group(AttentionMaps, doc="attention maps (Eq. 8 to 10)")
     g: Generating = group(Generating, doc="the generator")
     loop: Loop = group(Loop, doc="turns")
     bn: Normalisation = group(Normalisation, doc="batch normalisation on generated images")
@@ -105,15 +106,16 @@ class Generated(Adaptation):
     tiny = {**Adaptation.tiny, "g.width": 4, "g.latent": 8, "log.gradients": 2}
 
     def __init__(self, given: Given, hparams: Any) -> None:
-        super().__init__(given, hparams)
-        h = hparams
+        # What is generated is judged by what evaluation looks at: an auxiliary head sees nothing of it.
+        super().__init__(replace(given, source=given.source.one_level()), hparams)
+        h, given = hparams, self.given
         self.generator = given.made(
             "generator",
             lambda: Generator(
                 generated_size(given.shape), h.g.latent, h.g.width, h.g.out, given.source.mean, given.source.std
             ),
         )
-        self.g_optimizer = torch.optim.Adam(self.generator.parameters(), h.g.lr, betas=(0.9, 0.999))
+        self.g_optimizer = torch.optim.Adam(self.generator.parameters(), h.g.lr, betas=(0.9, 0.999), fused=True)
         self.noise = torch.Generator().manual_seed(given.seed)
         self.attention = Attention(h.dam.norm, h.dam.temperature, h.dam.channel_invert)
 
@@ -150,14 +152,17 @@ class Generated(Adaptation):
             terms = {"bns": (h.bns.weight, self._statistics(taps, len(fakes)))}
         with self.on_fakes(update=False):
             maps, scores = self.model(fakes, "both")
+        attended = rows(frozen_maps)
+        logs = self.attention.log_maps(attended)
         return terms | {
             "mae": (-h.alpha, output_distance(scores, frozen, h.mae.space, h.mae.reduce)),
-            "dad": (-h.beta, self.attention.distance(rows(maps), rows(frozen_maps))),
-            **self.target_terms(frozen_maps, images),
+            "dad": (-h.beta, self.attention.distance(rows(maps), attended, logs)),
+            **self.target_terms(logs, (frozen_maps.shape[2], frozen_maps.shape[3]), images),
         }
 
-    def target_terms(self, maps: Tensor, images: Tensor | None) -> dict[str, tuple[float, Tensor]]:
-        """Further terms of the generator's loss, from the released model's maps [B, C, h, w] of generated images."""
+    def target_terms(self, logs: Maps, grid: tuple[int, int], images: Tensor | None) -> dict[str, tuple[float, Tensor]]:
+        """Further terms of the generator's loss, from the logarithms of the released model's attention maps of generated
+        images, whose features have ``grid`` positions."""
         return {}
 
     @torch.no_grad()

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from dfdgbench.algorithms.adaptation import SFDA_PAPER, fixed
+from dfdgbench.algorithms.adaptation import SFDA_PAPER
 from dfdgbench.algorithms.base import register
 from dfdgbench.algorithms.generated import LITERAL, Generated, GeneratedHparams
 from dfdgbench.datasets.feed.training import Batch
@@ -16,8 +16,8 @@ from dfdgbench.engine.problem import Problem
 from dfdgbench.engine.stage import Metrics
 from dfdgbench.errors import ConfigError
 from dfdgbench.hparams import Hparams, group, hparam
-from dfdgbench.losses.confidence import Norm, easy_and_hard, max_square_loss, patches
-from dfdgbench.losses.dual_attention import Direction, Pairing, rows
+from dfdgbench.losses.confidence import Norm, Prediction, halves, minus_squares, patch_entropies, patches
+from dfdgbench.losses.dual_attention import Direction, Maps, Pairing, divergence_of_maps, rows
 from dfdgbench.losses.source_free import Form, deceiving, shown_to_discriminator, telling_apart
 from dfdgbench.networks.norm import statistics_kept
 from dfdgbench.networks.segmentation import adversaries
@@ -92,7 +92,7 @@ class SFDA(Generated):
                     given.num_classes, h.ipsm.k**2, norm=h.d.norm, condition=h.d.cond, width=h.d.width
                 ),
             )
-            self.d_optimizer = torch.optim.Adam(self.discriminator.parameters(), h.d.lr, betas=(0.9, 0.99))
+            self.d_optimizer = torch.optim.Adam(self.discriminator.parameters(), h.d.lr, betas=(0.9, 0.99), fused=True)
 
     @classmethod
     def check(cls, problem: Problem, hparams: Any) -> None:
@@ -121,15 +121,15 @@ class SFDA(Generated):
             found |= self.adapt(number, shown, images)
         return found
 
-    def target_terms(self, maps: Tensor, images: Tensor | None) -> dict[str, tuple[float, Tensor]]:
+    def target_terms(self, logs: Maps, grid: tuple[int, int], images: Tensor | None) -> dict[str, tuple[float, Tensor]]:
         """The divergence of attention on generated images from that on the target's, which the generator descends (Eq. 7)."""
         if not self.tau or images is None:
             return {}
         with torch.no_grad(), statistics_kept(self.model):
             target = self.model(images, "features")
-        pooled = functional.adaptive_avg_pool2d(target, (maps.shape[2], maps.shape[3]))
+            of_target = self.attention.log_maps(rows(functional.adaptive_avg_pool2d(target, grid)))
         st = self.hparams.st
-        return {"st": (self.tau, self.attention.divergence(rows(maps), rows(pooled), st.direction, st.pair))}
+        return {"st": (self.tau, divergence_of_maps(logs, of_target, st.direction, st.pair))}
 
     def adapt(self, number: int, fakes: Tensor, images: Tensor) -> dict[str, Tensor]:
         """One step of the model (Eq. 16), then one of the discriminator on the same patches."""
@@ -138,49 +138,53 @@ class SFDA(Generated):
         if h.loop.form == "two_updates":
             self.descend(number, agreement)
             agreement, _ = self.agree(fakes, h.bn.fake_updates)
-        scores = self.model(images)
-        sureness = max_square_loss(scores, h.tar.norm)
+        seen = Prediction.of(self.model(images))
+        sureness = minus_squares(seen.probabilities, h.tar.norm)
         loss = sureness + agreement
         found["tar"] = sureness.detach()
-        if h.gamma:
-            hard, easy, positions = self.sorted_patches(scores)
-            deception = deceiving(self._judged(hard, easy.detach(), positions)[0], h.ipsm.form)
-            loss = loss + h.gamma * deception
-            found["deception"] = deception.detach()
-        self.descend(number, loss)
         found["loss"] = loss.detach()
-        if h.gamma:
-            found |= self.discriminate(number, hard.detach(), easy.detach(), positions)
-        return found
+        if not h.gamma:
+            self.descend(number, loss)
+            return found
+        maps, easy, hard = self.sorted_patches(seen)
+        # One pass of the discriminator serves both sides: the model's step leaves it as it is.
+        judged = maps.detach().requires_grad_()
+        logits = self.judge(judged)
+        deception, slope = self.deception(logits, judged, hard)
+        self.descend(number, loss, (maps, h.gamma * slope))
+        found |= {"deception": deception, "loss": found["loss"] + h.gamma * deception}
+        return found | self.discriminate(number, logits.gather(1, easy), logits.gather(1, hard))
 
-    def sorted_patches(self, scores: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """What the discriminator sees of the hard patches and of the easy ones, each [K² B / 2, C, h, w], and the positions
-        [K² B / 2] that both have."""
+    def deception(self, logits: Tensor, judged: Tensor, hard: Tensor) -> tuple[Tensor, Tensor]:
+        """The model's loss on hard patches, and its gradient at ``judged`` [K² B, C, h, w], the patches whose ``logits``
+        [K², B] the discriminator gave; 0 at easy ones, whatever normalisation carries there."""
+        loss = deceiving(logits.gather(1, hard), self.hparams.ipsm.form)
+        (slope,) = torch.autograd.grad(loss, judged, retain_graph=True)
+        passed = torch.zeros_like(logits).scatter_(1, hard, 1.0).to(slope.dtype)
+        return loss.detach(), slope * passed.flatten()[:, None, None, None]
+
+    def sorted_patches(self, seen: Prediction) -> tuple[Tensor, Tensor, Tensor]:
+        """What the discriminator sees of the patches, [K² B, C, h, w], position by position; and which places in the batch have
+        easy and which hard ones, each [K², B / 2]."""
         h = self.hparams.ipsm
-        easy, hard = easy_and_hard(patches(scores, h.k))
-        shown = patches(shown_to_discriminator(scores, h.d_input), h.k)
-        places = torch.arange(h.k**2, device=scores.device)[:, None]
-        positions = places.expand_as(easy).flatten()
-        return shown[places, hard].flatten(0, 1), shown[places, easy].flatten(0, 1), positions
+        easy, hard = halves(patch_entropies(seen, h.k))
+        maps = patches(shown_to_discriminator(seen, h.d_input), h.k).flatten(0, 1)
+        return maps, easy, hard
 
-    def _judged(self, hard: Tensor, easy: Tensor, positions: Tensor) -> tuple[Tensor, Tensor]:
-        """The discriminator's logits of hard and of easy patches, in one batch, so that normalisation cannot tell them apart;
-        its parameters get no gradient."""
-        with fixed(self.discriminator), statistics_kept(self.discriminator):
-            return self.judge(hard, easy, positions)
+    def judge(self, maps: Tensor) -> Tensor:
+        """The discriminator's logits [K², B] of :meth:`sorted_patches`, hard and easy ones in one batch, so that normalisation
+        cannot tell them apart."""
+        positions = self.hparams.ipsm.k**2
+        places = torch.arange(positions, device=maps.device).repeat_interleave(len(maps) // positions)
+        logits: Tensor = self.discriminator(maps, places)
+        return logits.view(positions, -1)
 
-    def judge(self, hard: Tensor, easy: Tensor, positions: Tensor) -> tuple[Tensor, Tensor]:
-        """The discriminator's logits of hard and of easy patches."""
-        logits: Tensor = self.discriminator(torch.cat([hard, easy]), torch.cat([positions, positions]))
-        return logits[: len(hard)], logits[len(hard) :]
-
-    def discriminate(self, number: int, hard: Tensor, easy: Tensor, positions: Tensor) -> dict[str, Tensor]:
-        """One step of the discriminator; what to log."""
+    def discriminate(self, number: int, of_easy: Tensor, of_hard: Tensor) -> dict[str, Tensor]:
+        """One step of the discriminator from its logits of both; what to log."""
         self.decay(self.d_optimizer, number, self.hparams.power)
-        of_hard, of_easy = self.judge(hard, easy, positions)
         loss = telling_apart(of_hard, of_easy)
         self.d_optimizer.zero_grad(set_to_none=True)
-        loss.backward()
+        loss.backward(inputs=list(self.discriminator.parameters()))
         self.d_optimizer.step()
         right = torch.cat([of_hard > 0, of_easy <= 0]).float().mean()
         return {"d_loss": loss.detach(), "d_accuracy": right}

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dfdgbench.cli.options import folder, positive
+from dfdgbench.cli.options import Size, folder, positive
 from dfdgbench.cli.output import fail, say, say_table, size
 from dfdgbench.errors import ConfigError, DataError
 
@@ -54,8 +54,11 @@ def add(actions: Any) -> None:
     parser.add_argument(
         "--image-size",
         type=positive,
+        nargs="+",
+        action=Size,
         metavar="PIXELS",
-        help="side of the networks' images; default: the dataset's, and of --list and --remove every one",
+        help="behind NAME: side of the networks' images, or height and width of images with masks; default: the dataset's, and of "
+        "--list and --remove every one",
     )
     parser.add_argument("--jobs", type=positive, metavar="N", help="processes; default: one a core")
     action = parser.add_mutually_exclusive_group()
@@ -86,7 +89,9 @@ def run(options: argparse.Namespace) -> int:
 def _say_what_to_type(options: argparse.Namespace, rows: list[Row]) -> None:
     missing = sum(row["state"] == "not built" for row in rows)
     if missing:
-        say(f"{missing} are not built. Type: dfdgbench data cache {' '.join(options.names)}")
+        sides = options.image_size if isinstance(options.image_size, list) else [options.image_size]
+        sized = f" --image-size {' '.join(map(str, sides))}" if options.image_size else ""
+        say(f"{missing} are not built. Type: dfdgbench data cache {' '.join(options.names)}{sized}")
     outdated = [row["where"] for row in rows if row["state"] == "outdated"]
     if outdated:
         say(

@@ -35,6 +35,7 @@ def add(commands: Any) -> None:
     parser.add_argument(
         "--pending", action="store_true", help="fill the records of a run that was trained without data"
     )
+    parser.add_argument("--native-size", action="store_true", help="score masks in their own size, too")
     parser.set_defaults(run=run)
 
 
@@ -52,6 +53,6 @@ def run(options: argparse.Namespace) -> int:
             return 1
         say(f"Every record of {options.run_folder} is evaluated.")
         return 0
-    values = loaded.evaluate(dataset=options.dataset)
+    values = loaded.evaluate(dataset=options.dataset, native_size=options.native_size)
     say_table([{"metric": name, "%": f"{100 * value:.2f}"} for name, value in values.items()])
     return 0

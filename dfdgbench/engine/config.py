@@ -17,7 +17,7 @@ from dfdgbench.hparams import flatten
 from dfdgbench.seeds import seed_hash
 
 Env = int | str
-_LATER = ("data_path", "val_augment", "transductive", "hparams_trial")
+_LATER = ("data_path", "val_augment", "transductive", "hparams_trial", "native_size")
 """Options that came after the first release: at their defaults they leave the names of earlier runs as they were."""
 
 
@@ -55,6 +55,7 @@ class RunConfig(BaseModel):
     transductive: bool = Field(default=False, description="unlabelled adaptation reads the test split itself")
     data_path: Literal["fast", "exact"] = Field(default="fast", description="stored images, or the files each time")
     val_augment: bool = Field(default=False, description="augment source domains' images in evaluation, as DomainBed")
+    native_size: bool = Field(default=False, description="score masks in their own size, too")
     task: Literal["domain_generalization", "domain_adaptation"] = "domain_generalization"
     dtype: Literal["float32", "bfloat16"] = "float32"
     channels_last: bool = False

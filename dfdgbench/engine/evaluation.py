@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from dfdgbench.datasets.feed.augment import BatchAugment
-from dfdgbench.datasets.feed.pairs import PairReader, pair_batches
+from dfdgbench.datasets.feed.pairs import PairReader, native_masks, pair_batches
 from dfdgbench.datasets.feed.readers import Reader
 from dfdgbench.datasets.feed.split import Split
 from dfdgbench.datasets.feed.training import domainbed_augmentation, evaluation_batches
@@ -20,7 +21,8 @@ from dfdgbench.engine.runtime import Runtime
 from dfdgbench.engine.stage import PredictorStage
 from dfdgbench.errors import EmptySplitError, MissingDataError
 from dfdgbench.seeds import seed_hash, untouched_randomness
-from dfdgbench.tasks.base import Task
+from dfdgbench.tasks.base import Accumulator, Task
+from dfdgbench.tasks.segmentation import AtBothSizes, Segmentation
 
 log = logging.getLogger("dfdgbench")
 BATCH = 256
@@ -67,14 +69,27 @@ def measure_all(
         for predictor in predictors.values():
             predictor.eval()
         with untouched_randomness(), torch.no_grad():
-            for images, targets in batches:
+            for (images, targets), native in zip(batches, _native(split, task), strict=False):
                 images, targets = runtime.images(images), targets.to(runtime.device)
+                masks = [mask.to(runtime.device) for mask in native]
                 for name, scores in scores_of(predictors, images).items():
-                    totals[name].update(scores, targets)
+                    _count(totals[name], scores, targets, masks)
     finally:
         for name, predictor in predictors.items():
             predictor.train(modes[name])
     return {name: total.compute() for name, total in totals.items()}
+
+
+def _native(split: Split, task: Task) -> Iterable[Sequence[Tensor]]:
+    """The masks of each batch in their own sizes, where the task is scored at these too; else nothing, for ever."""
+    native = isinstance(task, Segmentation) and task.native
+    return native_masks(split, MAPS) if native else itertools.repeat(())
+
+
+def _count(total: Accumulator, scores: Tensor, targets: Tensor, native: Sequence[Tensor]) -> None:
+    total.update(scores, targets)
+    if isinstance(total, AtBothSizes):
+        total.update_native(scores, native)
 
 
 def scores_of(predictors: Mapping[str, nn.Module], images: Tensor) -> dict[str, Tensor]:

@@ -6,7 +6,7 @@ Scores [B, K, ...] are logits; probabilities are their softmax over K.
 from __future__ import annotations
 
 import math
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor
@@ -14,10 +14,36 @@ from torch import Tensor
 Norm = Literal["literal", "released"]
 
 
+class Prediction(NamedTuple):
+    """Scores as a network means them, for losses that share one softmax.
+
+    Attributes:
+        scores, logs, probabilities: [B, K, ...]; logits, their log-softmax over K, and its exponential.
+    """
+
+    scores: Tensor
+    logs: Tensor
+    probabilities: Tensor
+
+    @classmethod
+    def of(cls, scores: Tensor) -> Prediction:
+        """From logits."""
+        logs = scores.log_softmax(1)
+        return cls(scores, logs, logs.exp())
+
+    def detach(self) -> Prediction:
+        """The same without gradients."""
+        return Prediction(*(each.detach() for each in self))
+
+    @property
+    def entropy(self) -> Tensor:
+        """Of every pixel in nats, [B, ...]."""
+        return -(self.probabilities * self.logs).sum(1)
+
+
 def entropy(scores: Tensor) -> Tensor:
     """Entropy of every pixel in nats, [B, ...]; 0, with a finite gradient, for a one-hot prediction."""
-    logs = scores.log_softmax(1)
-    return -(logs.exp() * logs).sum(1)
+    return Prediction.of(scores).entropy
 
 
 def entropy_loss(scores: Tensor) -> Tensor:
@@ -30,8 +56,15 @@ def max_square_loss(scores: Tensor, norm: Norm = "literal") -> Tensor:
 
     "released" divides by 2 K besides, as the released MaxSquare does (Chen et al. 2019): means over classes too, and a half.
     """
-    loss = -scores.softmax(1).square().sum(1).mean()
-    return loss if norm == "literal" else loss / (2 * scores.shape[1])
+    return minus_squares(scores.softmax(1), norm)
+
+
+def minus_squares(probabilities: Tensor, norm: Norm = "literal") -> Tensor:
+    """:func:`max_square_loss` of probabilities [B, K, ...]."""
+    classes = probabilities.shape[1]
+    # A product of the tensor with itself: a power would take a pass more, there and back.
+    loss = -(probabilities * probabilities).sum() * (classes / probabilities.numel())
+    return loss if norm == "literal" else loss / (2 * classes)
 
 
 def weighted_max_square_loss(scores: Tensor, power: float = 0.2) -> Tensor:
@@ -62,16 +95,30 @@ def patches(scores: Tensor, k: int) -> Tensor:
 
 
 def easy_and_hard(cut: Tensor) -> tuple[Tensor, Tensor]:
-    """For each of the K² positions, which patches of :func:`patches` are easy and which hard, each [K², B / 2] (Eq. 14).
-
-    The half of lower mean entropy is easy; equals are ranked by their place in the batch. No gradient passes.
+    """For each of the K² positions, which patches of score maps (:func:`patches`) are easy and which hard, each [K², B / 2]
+    (Eq. 14). No gradient passes.
 
     Raises:
         ValueError: B is odd.
     """
-    if cut.shape[1] % 2:
-        raise ValueError(f"a batch of {cut.shape[1]} cannot be halved into easy and hard patches")
     sure = entropy(cut.detach().flatten(0, 1)).flatten(1).mean(1).view(cut.shape[:2])
-    order = sure.argsort(dim=1, stable=True)
+    return halves(sure)
+
+
+def patch_entropies(seen: Prediction, k: int) -> Tensor:
+    """Mean entropies in nats of the K² patches of every image, [K², B] (Eq. 13). No gradient passes."""
+    return patches(seen.detach().entropy[:, None], k).mean((2, 3, 4))
+
+
+def halves(entropies: Tensor) -> tuple[Tensor, Tensor]:
+    """For each row of ``entropies`` [K², B], the half of lower ones (easy) and the other (hard), as places [K², B / 2] in
+    ascending order; equals are ranked by their place in the batch.
+
+    Raises:
+        ValueError: B is odd.
+    """
+    if entropies.shape[1] % 2:
+        raise ValueError(f"a batch of {entropies.shape[1]} cannot be halved into easy and hard patches")
+    order = entropies.argsort(dim=1, stable=True)
     easy, hard = order.chunk(2, dim=1)
     return easy.sort(1).values, hard.sort(1).values

@@ -16,6 +16,8 @@ from torch.nn import functional
 Energies = Literal["none", "sqrt", "l2_energy", "cos"]
 Direction = Literal["fake_target", "target_fake"]
 Pairing = Literal["same", "batch_mean"]
+Maps = tuple[Tensor, Tensor]
+"""Of positions [B, N, N] and of channels [B, C, C]."""
 
 
 @dataclass(frozen=True)
@@ -34,7 +36,7 @@ class Attention:
     temperature: float = 1.0
     channel_invert: bool = False
 
-    def log_maps(self, features: Tensor) -> tuple[Tensor, Tensor]:
+    def log_maps(self, features: Tensor) -> Maps:
         """Logarithms of the spatial map [B, N, N] and of the channel map [B, C, C]; every row's exponentials sum to 1
         (Eq. 8, 9)."""
         positions = channels = features
@@ -51,35 +53,28 @@ class Attention:
             channel = channel.amax(2, keepdim=True) - channel
         return spatial.log_softmax(2), channel.log_softmax(2)
 
-    def attended(self, features: Tensor) -> Tensor:
+    def attended(self, features: Tensor, logs: Maps | None = None) -> Tensor:
         """Features attended by positions and by channels, side by side, [B, N, 2 C] (Eq. 10).
 
         Row j of the first half is the mean of all positions under row j of the spatial map; column j of the second that of
         all channels under row j of the channel map. (As printed, the shapes do not conform.)
-        """
-        spatial, channel = self.log_maps(features)
-        return torch.cat([spatial.exp() @ features, features @ channel.exp().transpose(1, 2)], 2)
 
-    def distance(self, one: Tensor, other: Tensor) -> Tensor:
+        Args:
+            logs: their :meth:`log_maps`, where these are at hand.
+        """
+        # Always from logarithms: equal features then differ by nothing, whichever of them had these at hand.
+        spatial, channel = (each.exp() for each in logs or self.log_maps(features))
+        return torch.cat([spatial @ features, features @ channel.transpose(1, 2)], 2)
+
+    def distance(self, one: Tensor, other: Tensor, logs_of_other: Maps | None = None) -> Tensor:
         """Mean absolute difference of two attended features (Eq. 6)."""
-        return (self.attended(one) - self.attended(other)).abs().mean()
+        return (self.attended(one) - self.attended(other, logs_of_other)).abs().mean()
 
     def divergence(
         self, fake: Tensor, target: Tensor, direction: Direction = "fake_target", pairing: Pairing = "same"
     ) -> Tensor:
-        """Kullback-Leibler divergence of both maps of ``fake`` from those of ``target``, mean over rows and the batch (Eq. 7),
-        from logarithms, so that saturated maps stay finite.
-
-        Args:
-            direction: "fake_target" is KL(fake || target).
-            pairing: compare maps of the same place in the batch, or the batches' mean maps.
-        """
-        total = fake.new_zeros(())
-        for p, q in zip(self.log_maps(fake), self.log_maps(target), strict=True):
-            if pairing == "batch_mean":
-                p, q = _log_mean(p), _log_mean(q)
-            total = total + (kl_of_logs(p, q) if direction == "fake_target" else kl_of_logs(q, p))
-        return total
+        """:func:`divergence_of_maps` of the maps of ``fake`` from those of ``target``."""
+        return divergence_of_maps(self.log_maps(fake), self.log_maps(target), direction, pairing)
 
     @torch.no_grad()
     def flatness(self, features: Tensor) -> tuple[Tensor, Tensor]:
@@ -88,9 +83,27 @@ class Attention:
         return spatial / _log(features.shape[1]), channel / _log(features.shape[2])
 
 
+def divergence_of_maps(
+    fake: Maps, target: Maps, direction: Direction = "fake_target", pairing: Pairing = "same"
+) -> Tensor:
+    """Kullback-Leibler divergence of both maps of ``fake`` from those of ``target``, mean over rows and the batch (Eq. 7),
+    from their logarithms, so that saturated maps stay finite.
+
+    Args:
+        direction: "fake_target" is KL(fake || target).
+        pairing: compare maps of the same place in the batch, or the batches' mean maps.
+    """
+    total = fake[0].new_zeros(())
+    for p, q in zip(fake, target, strict=True):
+        if pairing == "batch_mean":
+            p, q = _log_mean(p), _log_mean(q)
+        total = total + (kl_of_logs(p, q) if direction == "fake_target" else kl_of_logs(q, p))
+    return total
+
+
 def rows(maps: Tensor) -> Tensor:
-    """Feature maps [B, C, H, W] as [B, H W, C]."""
-    return maps.flatten(2).transpose(1, 2)
+    """Feature maps [B, C, H, W] as [B, H W, C], contiguous: products and norms of them are quicker."""
+    return maps.flatten(2).transpose(1, 2).contiguous()
 
 
 def kl_of_logs(p: Tensor, q: Tensor) -> Tensor:

@@ -12,6 +12,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from dfdgbench.losses.confidence import Prediction
+
 Moments = tuple[Tensor, Tensor]
 Reduce = Literal["sum", "layer_mean"]
 Space = Literal["logits", "prob"]
@@ -27,13 +29,17 @@ def statistics_loss(
         reduce: "sum" adds all channels of all layers, as printed; "layer_mean" adds the layers' means over channels.
         power: 2 takes squared Euclidean norms, as printed; 1 norms (of "layer_mean": root mean squares).
     """
-    total = found[0][0].new_zeros(())
-    for own, kept in zip(found, stored, strict=True):
-        for value, wanted in zip(own, kept, strict=True):
-            squares = (value.flatten() - wanted).square()
-            size = squares.sum() if reduce == "sum" else squares.mean()
-            total = total + (size if power == 2 else _root(size))
-    return total
+    values = [value.flatten() for pair in found for value in pair]
+    wanted = [value for pair in stored for value in pair]
+    sizes = [len(value) for value in wanted]
+    squares = (torch.cat(values) - torch.cat(wanted)).square()  # in one go: layers are many and small
+    if power == 2 and reduce == "sum":
+        return squares.sum()
+    if power == 2:
+        counts = torch.tensor(sizes, device=squares.device)
+        return (squares / counts.repeat_interleave(counts, output_size=len(squares))).sum()
+    layers = [each.sum() if reduce == "sum" else each.mean() for each in squares.split(sizes)]
+    return torch.stack([_root(each) for each in layers]).sum()
 
 
 def output_distance(
@@ -65,12 +71,11 @@ def deceiving(hard: Tensor, form: Form = "bce") -> Tensor:
     return functional.binary_cross_entropy_with_logits(hard, torch.zeros_like(hard))
 
 
-def shown_to_discriminator(scores: Tensor, kind: Literal["logits", "softmax", "self_info"] = "softmax") -> Tensor:
-    """What of score maps [B, K, ...] a discriminator sees: logits, probabilities p, or -p log p."""
+def shown_to_discriminator(seen: Prediction, kind: Literal["logits", "softmax", "self_info"] = "softmax") -> Tensor:
+    """What of a prediction [B, K, ...] a discriminator sees: logits, probabilities p, or -p log p."""
     if kind == "logits":
-        return scores
-    logs = scores.log_softmax(1)
-    return logs.exp() if kind == "softmax" else -logs.exp() * logs
+        return seen.scores
+    return seen.probabilities if kind == "softmax" else -seen.probabilities * seen.logs
 
 
 def _root(size: Tensor) -> Tensor:

@@ -5,12 +5,16 @@ from __future__ import annotations
 from dataclasses import replace
 from functools import lru_cache
 
-from dfdgbench.errors import NoBatchNormError
-from dfdgbench.networks.base import NetworkSpec, build
+from dfdgbench.errors import NoBatchNormError, listing
+from dfdgbench.networks.base import NetworkSpec, architecture, build
 from dfdgbench.networks.norm import batch_norms, norm_layers
 
 # DomainBed's networks for small images have no dropout, whatever the hyper-parameters say.
 _WITHOUT_DROPOUT = frozenset({"smallcnn", "MNIST_CNN", "WRN-16-2"})
+_WITH_STATISTICS = {
+    "classification": ("resnet18", "resnet50", "WRN-16-2", "efficientnet_lite0", "smallcnn"),
+    "segmentation": ("deeplabv3_resnet50", "segnet_vgg16", "deeplab_small", "segnet_small"),
+}
 _TRANSFORMERS = ("vit", "deit", "swin", "beit", "eva", "dinov2")
 
 
@@ -28,7 +32,7 @@ def require_batch_norm(spec: NetworkSpec) -> None:
     if found is not None:
         raise NoBatchNormError(
             f"The network '{spec.name}' has no batch normalisation, whose statistics this method reads (normalisation "
-            f"layers found: {found}). Type --network resnet18, resnet50, WRN-16-2, efficientnet_lite0 or smallcnn."
+            f"layers found: {found}). Type --network with one that has: {listing(_WITH_STATISTICS[architecture(spec.name).task])}."
         )
 
 

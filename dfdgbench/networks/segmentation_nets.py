@@ -8,6 +8,7 @@ from typing import ClassVar
 from torch import nn
 
 from dfdgbench.networks.base import NETWORKS, NetworkSpec
+from dfdgbench.networks.segmentation.levels import TappedSequential, TwoHeads
 from dfdgbench.networks.segmentation.maps import SegmentationArchitecture
 from dfdgbench.networks.segmentation.segnet import SMALL, VGG16, Decoder, Encoder, Widths
 from dfdgbench.networks.torchvision_nets import TorchvisionArchitecture, for_channels
@@ -62,6 +63,31 @@ class DeepLabV3ResNet50Stride16(DeepLabV3ResNet50):
     rates = (6, 12, 18)
 
 
+@NETWORKS.register("deeplabv3_resnet50_aux")
+class DeepLabV3ResNet50Auxiliary(DeepLabV3ResNet50):
+    """With torchvision's second head on layer3, for methods of two levels; a file of torchvision's brings its weights."""
+
+    description = "the same at output stride 8 with a second head on layer3, for levels=2"
+    levels = 2
+
+    def build(self, spec: NetworkSpec) -> tuple[nn.Module, int]:
+        body, n_features = super().build(spec)
+        return TappedSequential(body.named_children(), "layer3"), n_features
+
+    def classifier(self, spec: NetworkSpec, n_features: int) -> nn.Module:
+        return TwoHeads(super().classifier(spec, n_features), _auxiliary(n_features // 2, spec))
+
+    def convert(self, state: State) -> State:
+        """Both heads as :class:`TwoHeads` names them."""
+        named = {"classifier.": "classifier.main.", "aux_classifier.": "classifier.auxiliary.", "backbone.": ""}
+        found = {}
+        for name, value in state.items():
+            theirs = next((prefix for prefix in named if name.startswith(prefix)), "")
+            if not name.startswith("fc."):
+                found[named.get(theirs, "") + name.removeprefix(theirs)] = value
+        return found
+
+
 @NETWORKS.register("deeplab_small")
 class DeepLabSmall(SegmentationArchitecture):
     """Four convolutions to output stride 4, then DeepLab's pyramid of rates 2 and 4 with 32 channels a branch."""
@@ -78,6 +104,21 @@ class DeepLabSmall(SegmentationArchitecture):
 
         pyramid = ASPP(n_features, (2, 4), 32)
         return nn.Sequential(pyramid, _normalised(32, 32), nn.Conv2d(32, spec.num_classes, 1))
+
+
+@NETWORKS.register("deeplab_small_aux")
+class DeepLabSmallAuxiliary(DeepLabSmall):
+    """With a second head on the third convolution, for methods of two levels."""
+
+    description = "the small DeepLab with a second head on its third convolution, for levels=2"
+    levels = 2
+
+    def build(self, spec: NetworkSpec) -> tuple[nn.Module, int]:
+        body, n_features = super().build(spec)
+        return TappedSequential(body.named_children(), "2"), n_features
+
+    def classifier(self, spec: NetworkSpec, n_features: int) -> nn.Module:
+        return TwoHeads(super().classifier(spec, n_features), _auxiliary(n_features, spec))
 
 
 @NETWORKS.register("segnet_vgg16")
@@ -117,6 +158,13 @@ class SegNetSmall(SegmentationArchitecture):
 
     def classifier(self, spec: NetworkSpec, n_features: int) -> nn.Module:
         return Decoder(spec.num_classes, SMALL)
+
+
+def _auxiliary(channels: int, spec: NetworkSpec) -> nn.Module:
+    from torchvision.models.segmentation.fcn import FCNHead
+
+    head: nn.Module = FCNHead(channels, spec.num_classes)
+    return head
 
 
 def _normalised(channels: int, width: int, stride: int = 1, rate: int = 1) -> nn.Sequential:

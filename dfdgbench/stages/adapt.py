@@ -107,6 +107,7 @@ class Adapt(PredictorStage):
     """
 
     kind = "adapt"
+    version = 2
 
     def __init__(
         self,

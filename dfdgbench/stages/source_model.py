@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from torch import Tensor
 from torch.optim import SGD
 
 from dfdgbench.engine.flops import TRAINED, forward_flops
@@ -16,11 +17,14 @@ from dfdgbench.engine.stage import Metrics, Stage
 from dfdgbench.engine.work import Work
 from dfdgbench.hparams import Hparams, hparam
 from dfdgbench.losses.schedules import polynomial
-from dfdgbench.networks.base import NetworkSpec, build, weights_id
+from dfdgbench.networks.base import NetworkSpec, architecture, build, weights_id
 from dfdgbench.networks.segmentation.maps import ScoreMaps
 from dfdgbench.settings import Read, Released, Side
+from dfdgbench.tasks.base import Task
 
 FILE = "model.safetensors"
+AUXILIARY = 0.1
+"""Weight of the auxiliary head's cross-entropy, of networks that have one (AdaptSegNet's and MaxSquare's releases)."""
 
 
 class SourceTraining(Hparams):
@@ -66,7 +70,10 @@ class SourceModel(Stage):
         return self.steps * self.training.batch_size * TRAINED * forward_flops(self.problem.network)
 
     def facts(self) -> Mapping[str, Any]:
-        return {**network_facts(self.problem.network), "steps": self.steps}
+        auxiliary = (
+            {"auxiliary": AUXILIARY} if getattr(architecture(self.problem.network.name), "levels", 1) > 1 else {}
+        )
+        return {**network_facts(self.problem.network), "steps": self.steps, **auxiliary}
 
     def start(self, work: Work) -> State:
         model, training = self.initial(work).train(), self.training
@@ -83,7 +90,8 @@ class SourceModel(Stage):
         training = self.training
         for group in state.optimizer.param_groups:
             group["lr"] = polynomial(number, self.steps, training.lr, training.power)
-        loss = self.problem.task.loss(state.model(work.runtime.images(images)), masks.to(work.device))
+        images, masks = work.runtime.images(images), masks.to(work.device)
+        loss = supervised(self.problem.task, level_scores(state.model, images, state.model.levels), masks, AUXILIARY)
         state.optimizer.zero_grad(set_to_none=True)
         loss.backward()
         state.optimizer.step()
@@ -102,6 +110,17 @@ class SourceModel(Stage):
     def initial(self, work: Work) -> ScoreMaps:
         """The network before training."""
         return initial(self.problem.network, self.seed, work)
+
+
+def level_scores(model: ScoreMaps, images: Tensor, levels: int) -> tuple[Tensor, ...]:
+    """The score maps of the first ``levels`` heads, each [B, K, H, W], the main one first."""
+    return tuple(model(images, "levels")) if levels == 2 else (model(images),)
+
+
+def supervised(task: Task, scores: Sequence[Tensor], masks: Tensor, auxiliary: float) -> Tensor:
+    """Cross-entropy of the main head, and ``auxiliary`` times that of the second where there is one."""
+    main, *second = (task.loss(each, masks) for each in scores)
+    return main + auxiliary * second[0] if second else main
 
 
 def network_facts(spec: NetworkSpec) -> dict[str, Any]:

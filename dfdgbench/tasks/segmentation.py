@@ -62,17 +62,54 @@ class Confusion(Accumulator):
         return found | {f"iou_{name}": value for name, value in each.items()}
 
 
+class AtBothSizes(Accumulator):
+    """Two confusion matrices: at the size that networks see, and at that of the masks' files.
+
+    Args:
+        resized, native: empty ones.
+    """
+
+    def __init__(self, resized: Confusion, native: Confusion) -> None:
+        self.resized, self.native = resized, native
+
+    def update(self, scores: Tensor, targets: Tensor) -> None:
+        """At the size that networks see."""
+        self.resized.update(scores, targets)
+
+    def update_native(self, scores: Tensor, masks: Sequence[Tensor]) -> None:
+        """Scores [B, K, h, w], enlarged to each of the B masks [H, W] in its own size."""
+        for own, mask in zip(scores, masks, strict=True):
+            self.native.update(own[None], mask[None])
+
+    def compute(self) -> dict[str, float]:
+        """Those of the resized masks, and of the masks in their own sizes under the same names behind ``native_``."""
+        native = {f"native_{name}": value for name, value in self.native.compute().items()}
+        return self.resized.compute() | native
+
+
 def _mean(values: Tensor) -> float:
     return float(values[values.isfinite()].mean())
 
 
 class Segmentation(Task):
-    """Images [B, 3, H, W] to scores [B, K, H, W]; labels [B, H, W], 255 for pixels of no class."""
+    """Images [B, 3, H, W] to scores [B, K, H, W]; labels [B, H, W], 255 for pixels of no class.
+
+    Args:
+        classes: K names.
+        subsets: names to some of the classes.
+        native: whether masks are scored at their own size, too.
+    """
 
     name = "segmentation"
 
-    def __init__(self, classes: Sequence[str], subsets: Mapping[str, Sequence[str]] | None = None) -> None:
-        self.classes, self.subsets = tuple(classes), dict(subsets or {})
+    def __init__(
+        self, classes: Sequence[str], subsets: Mapping[str, Sequence[str]] | None = None, native: bool = False
+    ) -> None:
+        self.classes, self.subsets, self.native = tuple(classes), dict(subsets or {}), native
+
+    def at_native_size(self) -> Segmentation:
+        """The same task, scored at the masks' own size, too."""
+        return Segmentation(self.classes, self.subsets, native=True)
 
     @property
     def suffixes(self) -> tuple[str, ...]:  # type: ignore[override]
@@ -85,4 +122,5 @@ class Segmentation(Task):
         return total / (targets != IGNORED).sum().clamp_min(1)
 
     def accumulator(self) -> Accumulator:
-        return Confusion(self.classes, self.subsets)
+        made = [Confusion(self.classes, self.subsets) for _ in range(2 if self.native else 1)]
+        return AtBothSizes(*made) if self.native else made[0]

@@ -13,8 +13,8 @@ from torch import Tensor, nn
 from dfdgbench.algorithms.base import ALGORITHMS
 from dfdgbench.algorithms.generated import generated_size
 from dfdgbench.hparams import flatten
-from dfdgbench.losses.confidence import easy_and_hard, patches
-from dfdgbench.losses.source_free import deceiving
+from dfdgbench.losses.confidence import Prediction, easy_and_hard, minus_squares, patches
+from dfdgbench.losses.source_free import deceiving, output_distance
 from dfdgbench.networks.base import NetworkSpec, build
 from dfdgbench.networks.segmentation.maps import ScoreMaps
 from dfdgbench.stages.adapt import Given, Method
@@ -109,6 +109,23 @@ def test_the_generator_ascends_differences_and_descends_statistics_and_divergenc
     assert after != before and bool(after > before) is ascends
 
 
+def test_signs_of_one_number() -> None:
+    """O12: the source doubles, the model multiplies by w = 1, the generator makes theta = 1; only the outputs' difference."""
+    sfda = method(beta=0.0, tau=0.0, **{"bns.weight": 0.0})
+    terms = sfda.generator_terms(images(5)[..., :16, :32], images())
+    assert {name for name, (weight, _) in terms.items() if weight} == {"mae"}
+    theta, w = (torch.ones(1, 1, 1, 1, requires_grad=True) for _ in range(2))
+    before = output_distance(w.detach() * theta, 2 * theta)
+    (slope,) = torch.autograd.grad(terms["mae"][0] * before, theta)
+    moved = theta.detach() - 0.1 * slope
+    assert moved.item() == pytest.approx(1.1) and before.item() == 1
+    assert output_distance(w.detach() * moved, 2 * moved).item() == pytest.approx(1.1)
+    (slope,) = torch.autograd.grad(sfda.hparams.alpha * output_distance(w * theta.detach(), 2 * theta.detach()), w)
+    learnt = w.detach() - 0.1 * slope
+    assert learnt.item() == pytest.approx(1.1)
+    assert output_distance(learnt * theta, 2 * theta).item() == pytest.approx(0.9)
+
+
 def test_the_model_descends_both_differences_on_generated_images() -> None:
     sfda = method()
     fakes = sfda.fakes()
@@ -125,29 +142,58 @@ def test_weights_of_the_generator_s_loss() -> None:
 
 def test_the_discriminator_learns_to_tell_hard_from_easy_and_the_model_makes_it_err() -> None:
     sfda = method(**{"d.lr": 0.001, "d.norm": "none"})
-    hard, easy, positions = (each.detach() for each in sfda.sorted_patches(sfda.model(images())))
-    losses = [sfda.discriminate(0, hard, easy, positions)["d_loss"].item() for _ in range(12)]
+    maps, easy, hard = (each.detach() for each in sfda.sorted_patches(Prediction.of(sfda.model(images()))))
+    losses = []
+    for _ in range(12):
+        logits = sfda.judge(maps)
+        losses.append(sfda.discriminate(0, logits.gather(1, easy), logits.gather(1, hard))["d_loss"].item())
     assert losses[-1] < losses[0]
-    scores = sfda.model(images())
-    shown, others, positions = sfda.sorted_patches(scores)
-    judged, _ = sfda._judged(shown, others.detach(), positions)
-    before = judged.mean()
-    gradient = torch.autograd.grad(deceiving(judged), shown)[0]
+    maps.requires_grad_()
+    logits = sfda.judge(maps)
+    _, slope = sfda.deception(logits, maps, hard)
     with torch.no_grad():
-        after = sfda._judged(shown - 1e-3 * gradient / gradient.norm(), others, positions)[0].mean()
-    assert after < before
+        after = sfda.judge(maps - 1e-3 * slope / slope.norm()).gather(1, hard).mean()
+    assert after < logits.gather(1, hard).mean()
 
 
-def test_easy_patches_and_the_discriminator_get_no_gradient_from_the_model_s_step() -> None:
-    sfda = method(**{"d.norm": "none"})
+@pytest.mark.parametrize("norm", ["none", "batch"])
+def test_easy_patches_and_the_discriminator_get_no_gradient_from_the_model_s_step(norm: str) -> None:
+    sfda = method(**{"d.norm": norm})
     scores = sfda.model(images()).detach().requires_grad_()
-    hard, easy, positions = sfda.sorted_patches(scores)
-    deceiving(sfda._judged(hard, easy.detach(), positions)[0]).backward()
+    maps, _, hard = sfda.sorted_patches(Prediction.of(scores))
+    judged = maps.detach().requires_grad_()
+    _, slope = sfda.deception(sfda.judge(judged), judged, hard)
+    maps.backward(slope)
     assert scores.grad is not None
     slopes = patches(scores.grad, 2).abs().sum((2, 3, 4))
     of_easy, of_hard = (slopes.gather(1, chosen) for chosen in easy_and_hard(patches(scores, 2)))
     assert (of_easy == 0).all() and (of_hard > 0).all()
     assert all(parameter.grad is None for parameter in sfda.discriminator.parameters())
+
+
+def test_every_patch_is_judged_at_its_own_position_and_ranked_there() -> None:
+    sfda = method(**{"d.norm": "none", "ipsm.d_input": "logits"})
+    scores = torch.randn(4, CLASSES, *SHAPE)
+    maps, easy, hard = sfda.sorted_patches(Prediction.of(scores))
+    assert torch.equal(maps, patches(scores, 2).flatten(0, 1))
+    wanted = easy_and_hard(patches(scores, 2))
+    assert torch.equal(easy, wanted[0]) and torch.equal(hard, wanted[1])
+    alone = sfda.discriminator(patches(scores, 2)[3][1:2], torch.tensor([3]))
+    assert torch.allclose(sfda.judge(maps)[3, 1:2], alone, atol=1e-6)
+
+
+def test_the_model_s_step_is_that_of_the_whole_loss() -> None:
+    """Eq. 16 in one graph, with easy patches detached, moves the model as the step in parts does."""
+    split, whole = (method(lr=0.1, **{"d.norm": "none", "gamma": 5.0}) for _ in range(2))
+    fakes = split.fakes()
+    split.adapt(0, fakes, images())
+    agreement, _ = whole.agree(fakes, update=False)
+    seen = Prediction.of(whole.model(images()))
+    maps, _, hard = whole.sorted_patches(seen)
+    logits = whole.judge(maps)  # without normalisation easy patches carry nothing to hard ones
+    whole.descend(0, minus_squares(seen.probabilities) + agreement + 5 * deceiving(logits.gather(1, hard)))
+    for one, other in zip(split.model.parameters(), whole.model.parameters(), strict=True):
+        assert torch.allclose(one, other, atol=1e-6)
 
 
 # What each step may change (O13), and the beginning (O15) ------------------------------------------------------------------
@@ -176,9 +222,11 @@ def test_every_step_changes_its_own_side_alone() -> None:
     assert changed() == {"generator"}
     fakes = sfda.fakes()
     assert changed() == set()
-    hard, easy, positions = (each.detach() for each in sfda.sorted_patches(sfda.model(images())))
+    maps, easy, hard = sfda.sorted_patches(Prediction.of(sfda.model(images())))
     assert changed() == {"model"}  # running statistics: the target's
-    sfda.discriminate(0, hard, easy, positions)
+    logits = sfda.judge(maps)
+    sfda.discriminate(0, logits.gather(1, easy), logits.gather(1, hard))
+    assert all(parameter.grad is None for parameter in sfda.model.parameters())
     assert changed() == {"discriminator"}
     loss, _ = sfda.agree(fakes, update=False)
     assert changed() == set()

@@ -21,7 +21,7 @@ DOMAINBEDS_ARGS = {
 
 def test_the_identity_is_all_but_where_the_data_is() -> None:
     identity = RunConfig().identity()
-    later = {"data_path", "val_augment", "transductive", "hparams_trial"}
+    later = {"data_path", "val_augment", "transductive", "hparams_trial", "native_size"}
     assert set(identity) == set(RunConfig.model_fields) - {"data_dir"} - later
     assert RunConfig(data_dir="/a").run_id == RunConfig(data_dir="/b").run_id == RunConfig().run_id
 
@@ -33,6 +33,7 @@ CHANGES = [
     {"holdout_fraction": 0.1},
     {"uda_holdout_fraction": 0.5}, {"task": "domain_adaptation"}, {"dtype": "bfloat16"}, {"channels_last": True},
     {"compile": True}, {"transductive": True}, {"data_path": "exact"}, {"val_augment": True},
+    {"native_size": True},
 ]  # fmt: skip
 
 

@@ -9,10 +9,12 @@ import torch
 from torch import Tensor
 
 from dfdgbench.losses.confidence import (
+    Prediction,
     easy_and_hard,
     entropy,
     entropy_loss,
     max_square_loss,
+    patch_entropies,
     patches,
     weighted_max_square_loss,
 )
@@ -212,6 +214,12 @@ def test_patches_are_sorted_at_every_position_of_their_own() -> None:
     assert sorted(whole.tolist()) != easy[0].tolist()
 
 
+def test_entropies_of_patches_are_those_of_the_patches_cut_out() -> None:
+    scores = torch.randn(2, 3, 8, 13)
+    cut = entropy(patches(scores, 3).flatten(0, 1)).mean((1, 2)).view(9, 2)
+    assert torch.allclose(patch_entropies(Prediction.of(scores), 3), cut, atol=1e-6)
+
+
 def test_an_odd_batch_cannot_be_halved() -> None:
     with pytest.raises(ValueError, match="batch of 3"):
         easy_and_hard(torch.zeros(4, 3, 2, 1, 1))
@@ -246,9 +254,10 @@ def test_the_discriminator_pulls_hard_up_and_easy_down() -> None:
 
 def test_what_a_discriminator_is_shown() -> None:
     scores = torch.randn(2, 3, 4, 5)
-    assert torch.equal(shown_to_discriminator(scores, "logits"), scores)
-    assert torch.allclose(shown_to_discriminator(scores), scores.softmax(1))
-    assert torch.allclose(shown_to_discriminator(scores, "self_info").sum(1), entropy(scores), atol=1e-6)
+    seen = Prediction.of(scores)
+    assert torch.equal(shown_to_discriminator(seen, "logits"), scores)
+    assert torch.allclose(shown_to_discriminator(seen), scores.softmax(1))
+    assert torch.allclose(shown_to_discriminator(seen, "self_info").sum(1), entropy(scores), atol=1e-6)
 
 
 # O18 ----------------------------------------------------------------------------------------------------------------------

@@ -14,6 +14,7 @@ from functools import cached_property
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from dfdgbench.datasets.domains import Keys, MaskedDomain
 from dfdgbench.datasets.feed import pool
@@ -23,6 +24,7 @@ from dfdgbench.datasets.feed.readers import DataPath
 from dfdgbench.datasets.feed.split import Split
 from dfdgbench.datasets.feed.store import Shape, Store, items
 from dfdgbench.datasets.feed.training import Batch, ahead
+from dfdgbench.datasets.metadata import IGNORED
 from dfdgbench.errors import ConfigError, DataError
 from dfdgbench.seeds import generator
 
@@ -142,6 +144,17 @@ class PairFeed:
             return torch.cat(images), torch.cat(masks)
 
         return wait if len(waiting) > 1 else waiting[0]
+
+
+def native_masks(split: Split, batch_size: int) -> Iterator[list[Tensor]]:
+    """The masks of :func:`pair_batches`'s batches from their files, int64 [H, W], each of its own size; of an image without a
+    mask one pixel of no class."""
+    domain = split.domain
+    assert isinstance(domain, MaskedDomain), type(domain)
+    for begin in range(0, len(split), batch_size):
+        keys = split.keys[begin : begin + batch_size].tolist()
+        masks = [domain.mask(key) if domain.masks[key] else np.full((1, 1), IGNORED, np.uint8) for key in keys]
+        yield [torch.from_numpy(mask.astype(np.int64)) for mask in masks]
 
 
 def pair_batches(split: Split, reader: PairReader, batch_size: int) -> Iterator[Batch]:

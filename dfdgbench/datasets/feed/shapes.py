@@ -10,6 +10,7 @@ from dfdgbench.cache import cache_folder
 from dfdgbench.datasets.domains import FolderDomain, MaskedDomain
 from dfdgbench.datasets.feed.store import Shape
 from dfdgbench.datasets.metadata import Metadata
+from dfdgbench.errors import ConfigError
 
 if TYPE_CHECKING:
     from dfdgbench.datasets.base import Dataset
@@ -24,16 +25,44 @@ def train_side(size: int, native: int | None) -> int:
     return native if native is not None and native <= largest else largest
 
 
-def shapes_of(domain: FolderDomain, metadata: Metadata, size: int | None = None) -> list[Shape]:
-    """The stores that training on and evaluating a domain read, for networks that see ``size`` pixels."""
+def shapes_of(domain: FolderDomain, metadata: Metadata, size: int | list[int] | None = None) -> list[Shape]:
+    """The stores that training on and evaluating a domain read, for networks that see ``size`` pixels.
+
+    Args:
+        size: a side; of images with masks, height and width; None: the dataset's.
+
+    Raises:
+        ConfigError: one where the other is meant.
+    """
     if isinstance(domain, MaskedDomain):
-        photo, mask = Shape(*metadata.shape, "photo"), Shape(*metadata.shape, "mask")
+        height, width = side_or_sides(size, metadata)
+        photo, mask = Shape(height, width, "photo"), Shape(height, width, "mask")
         return [photo, mask] if any(domain.masks) else [photo]
-    size = size or metadata.image_size
+    size, _ = side_or_sides(size, metadata)
     train = train_side(size, metadata.native_size)
     # Where every file has the store's very size nothing was lost, and plain images are made of it too.
     sides = [train] if train in (size, metadata.native_size) else [train, size]
     return [Shape(side, side) for side in sides]
+
+
+def side_or_sides(given: int | list[int] | None, metadata: Metadata) -> tuple[int, int]:
+    """Height and width of the images that networks see, from ``--image-size``. ``ConfigError`` for one number where images
+    have a height and a width, and for two where they are square."""
+    if given is None:
+        return metadata.shape
+    if isinstance(given, int) and metadata.task == "segmentation":
+        wide = round(given * metadata.shape[1] / metadata.shape[0])
+        raise ConfigError(
+            f"--image-size {given}: images with masks have a height and a width. Type --image-size {given} {wide} for those of "
+            f"{metadata.name}."
+        )
+    if isinstance(given, int):
+        return given, given
+    if len(given) != 2:
+        raise ConfigError(f"--image-size {' '.join(map(str, given))}: give one number, or a height and a width.")
+    if metadata.task != "segmentation":
+        raise ConfigError(f"--image-size {given[0]} {given[1]}: images of {metadata.name} are square. Type one number.")
+    return given[0], given[1]
 
 
 def dataset_label(dataset: Dataset) -> str:

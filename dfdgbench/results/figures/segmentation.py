@@ -54,6 +54,8 @@ class Segmentation(Figure):
 class Generated(Figure):
     """Images that methods such as SFDA generate, and the masks that the source model and the adapted one see in them."""
 
+    algorithms = ("SFDA",)
+
     def draw(self, sweeps: Sequence[Sweep], width: float) -> Drawn:
         rows = {}
         for seen in _seen(sweeps):
