@@ -218,9 +218,19 @@ def execute(options: argparse.Namespace, folder: SweepFolder, plan: SweepPlan, s
     states = folder.states()
     table = shlex.join([*([] if spec.grid else [options.table]), str(folder.path)])
     say(f"{states['done']} of {sum(states.values())} runs are done. Their table: dfdgbench table {table}")
+    if states["done"]:
+        _name_figures(folder, plan)
     for reason in failures.values():
         fail(f"failed: {reason}")
     return 1 if failures else 0
+
+
+def _name_figures(folder: SweepFolder, plan: SweepPlan) -> None:
+    """What to type for the figures that are these algorithms' own."""
+    from dfdgbench.results.figures.base import own_figures
+
+    for name in own_figures({run.config.algorithm for run in plan.runs}):
+        say(f"A figure of theirs: dfdgbench figure {name} {shlex.quote(str(folder.path))}")
 
 
 def _have_weights(plan: SweepPlan) -> None:

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from dfdgbench.networks.base import Network
+from dfdgbench.networks.reflected import ReflectedConv
 
 Corruption = Literal["blur", "brightness", "contrast", "gamma", "noise", "rotation", "sharpness", "solarise"]
 
@@ -142,22 +143,44 @@ class Reconstruction(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """Reconstructed images."""
-        reconstructed: Tensor = self.exit(self.blocks(self.entry(images)))
-        return reconstructed
+        if images.device.type != "cpu":
+            reconstructed: Tensor = self.exit(self.blocks(self.entry(images)))
+            return reconstructed
+        maps = images.transpose(0, 1)
+        maps = torch.addmm(self.entry.bias[:, None], self.entry.weight[:, :, 0, 0], maps.flatten(1)).view(maps.shape)  # type: ignore[index]
+        for block in self.blocks:
+            maps = block.channels_first(maps)  # type: ignore[operator]
+        # A gradient with channels last, as a classifier's first layer gives it, is wrong behind batch normalisation of [1, C, ...].
+        normed: Tensor = self.exit(maps.transpose(0, 1).contiguous())
+        return normed
 
 
 class _Block(nn.Module):
     def __init__(self, channels: int, width: int, last: bool) -> None:
         super().__init__()
-        self.conv1 = nn.Conv2d(channels, width, 3, padding=1, padding_mode="reflect")
+        self.conv1 = ReflectedConv(channels, width)
         self.bn1 = nn.BatchNorm2d(width)
-        self.conv2 = nn.Conv2d(width, channels, 3, padding=1, padding_mode="reflect")
+        self.conv2 = ReflectedConv(width, channels)
         self.bn2 = nn.BatchNorm2d(channels)
         self.last = last
 
     def forward(self, maps: Tensor) -> Tensor:
         total: Tensor = maps + self.bn2(self.conv2(functional.relu(self.bn1(self.conv1(maps)))))
         return total if self.last else functional.relu(total)
+
+    def channels_first(self, maps: Tensor) -> Tensor:
+        """The same on maps [C, B, H, W]."""
+        inner = _across(self.bn1, self.conv1.channels_first(maps), rectified=True)
+        total = maps + _across(self.bn2, self.conv2.channels_first(inner))
+        return total if self.last else functional.relu_(total)
+
+
+def _across(norm: nn.BatchNorm2d, maps: Tensor, rectified: bool = False) -> Tensor:
+    """Normalise maps [C, B, H, W] over all but the first dimension, and take ReLU of them."""
+    normed: Tensor = norm(maps.reshape(1, len(maps), -1, maps.shape[-1]))
+    if rectified:
+        functional.relu_(normed)  # of a view, its gradient would take three copies
+    return normed.view(maps.shape)
 
 
 class Homogenized(nn.Module):

@@ -30,8 +30,8 @@ class BasicBlock(nn.Module):
 
     def forward(self, maps: Tensor) -> Tensor:
         """The block's maps plus the shortcut's, rectified."""
-        inner = functional.relu(self.bn1(self.conv1(maps)))
-        return functional.relu(self.bn2(self.conv2(inner)) + self.shortcut(maps))
+        inner = functional.relu_(self.bn1(self.conv1(maps)))
+        return functional.relu_(self.bn2(self.conv2(inner)) + self.shortcut(maps))
 
 
 class SmallResNet(nn.Module):
@@ -57,7 +57,7 @@ class SmallResNet(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """Features [B, last width]."""
-        maps: Tensor = self.blocks(self.pool(functional.relu(self.bn1(self.conv1(images)))))
+        maps: Tensor = self.blocks(self.pool(functional.relu_(self.bn1(self.conv1(images)))))
         return maps.mean(dim=(2, 3))
 
 

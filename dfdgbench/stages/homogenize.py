@@ -22,6 +22,7 @@ from dfdgbench.engine.work import Work
 from dfdgbench.hparams import Hparams, case, group, hparam
 from dfdgbench.losses.homogenization import Moments, Reduction, neighbour_variation, statistics_loss
 from dfdgbench.networks.base import Network
+from dfdgbench.networks.frozen import frozen
 from dfdgbench.networks.homogenization import Corrupted, Corruption, Homogenized, Perturbation, Reconstruction, scores
 from dfdgbench.networks.maps import FeatureMaps, convolutions
 from dfdgbench.seeds import generator
@@ -139,12 +140,14 @@ class Guide:
     def __init__(
         self, network: Network, statistics: Statistics | None, problem: Problem, hparams: Homogenising
     ) -> None:
-        self.network, self.hparams = network, hparams
+        self.hparams = hparams
         self.targets: list[Moments] = []
         self.looking: Network | None = None
-        if statistics is None or hparams.maps == "criterion":
+        if statistics is None or hparams.maps == "criterion" or not hparams.statistics_weight:
+            self.network = frozen(network)
             return
         family, self.places = places(hparams.maps, hparams.reading, len(convolutions(network.featurizer)))
+        self.network = frozen(network, self.places if family == TRAINED else ())
         by_class, device = hparams.class_conditional, network.mean.device
         found = statistics.moments(family, self.places, by_class=by_class, variance=hparams.source_variance)
         self.targets = [(mean.to(device), variance.to(device)) for mean, variance in found]
@@ -153,7 +156,8 @@ class Guide:
             self.directions = statistics.directions((spec.channels, *spec.shape)).to(device)
             self.colour = statistics.colour(by_class).to(device)[:, :, None, None]
         else:
-            self.looking = network if family == TRAINED else statistics.random_network(network, problem)
+            random = family == RANDOM
+            self.looking = frozen(statistics.random_network(network, problem), self.places) if random else self.network
 
     def losses(self, images: Tensor, labels: Tensor | None) -> dict[str, Tensor]:
         """The terms of the objective for reconstructed images [B, C, H, W], and their weighted sum ``loss``."""
@@ -179,7 +183,7 @@ class Guide:
 
     def _look(self, images: Tensor, labels: Tensor | None) -> tuple[Tensor | None, list[Tensor]]:
         """Scores, where a criterion needs them, and the maps, where they count."""
-        counted = bool(self.targets) and self.hparams.statistics_weight > 0
+        counted = bool(self.targets)
         judged = labels is not None and self.hparams.supervised and self.hparams.criterion_weight > 0
         logits: Tensor | None = None
         maps: list[Tensor] = []
@@ -202,6 +206,7 @@ class Homogenize(PredictorStage):
     """
 
     kind = "homogenize"
+    version = 2
     hparams: Homogenising
 
     def __init__(

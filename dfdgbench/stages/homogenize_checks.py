@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from functools import lru_cache
+from pathlib import Path
 
 import numpy as np
 
@@ -13,6 +14,7 @@ from dfdgbench.networks.base import NetworkSpec, build
 from dfdgbench.networks.maps import convolutions
 from dfdgbench.stages.classifier import Classifying
 from dfdgbench.stages.homogenize import Homogenising
+from dfdgbench.stages.source_statistics import read_statistics
 
 _NEEDED = {"nn": 1, "random-nn": 1, "nn-all": 2}
 
@@ -47,6 +49,12 @@ def check_method(hparams: Homogenising) -> None:
             f"The target set of {hparams.target_images} images (target_images) is smaller than a batch of {hparams.batch_size} "
             f"(batch_size), whose statistics are matched. Type --hparam batch_size={hparams.target_images}, or more images."
         )
+
+
+def check_folder(hparams: Homogenising) -> None:
+    """``ArtifactError`` where the released statistics that are to be used are not there; whose they are is told later."""
+    if hparams.statistics_folder:
+        read_statistics(Path(hparams.statistics_folder).expanduser())
 
 
 def check_problem(problem: Problem, hparams: Homogenising) -> None:

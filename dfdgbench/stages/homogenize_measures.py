@@ -18,6 +18,7 @@ from dfdgbench.engine.problem import Problem
 from dfdgbench.engine.work import Work
 from dfdgbench.losses.image_quality import l2_error, psnr, ssim
 from dfdgbench.networks.base import Network
+from dfdgbench.networks.frozen import frozen
 from dfdgbench.networks.homogenization import normalised, scores
 from dfdgbench.settings import Read
 from dfdgbench.stages.classifier import Trained
@@ -54,6 +55,7 @@ class TargetSet:
         self, problem: Problem, read: Read, count: int, trained: Trained, verifier: Trained, work: Work
     ) -> None:
         self.trained, self.verifier = trained, verifier
+        self.judges = frozen(trained.network), frozen(verifier.network)
         self.shape = (problem.network.channels, *problem.network.shape)
         self.device = work.device
 
@@ -72,13 +74,12 @@ class TargetSet:
         mode = transform.training
         transform.eval()
         try:
+            judge, second = self.judges
             moved, unseen = _mapped(transform, self.images), _mapped(transform, self.unseen)
             return {
-                "accuracy": _accuracy(self.trained.network, moved, self.labels),
-                "validation_accuracy": _accuracy(self.trained.network, unseen, self.unseen_labels),
-                "verification_accuracy": _accuracy(
-                    self.verifier.network, self._as_verified(unseen), self.unseen_labels
-                ),
+                "accuracy": _accuracy(judge, moved, self.labels),
+                "validation_accuracy": _accuracy(judge, unseen, self.unseen_labels),
+                "verification_accuracy": _accuracy(second, self._as_verified(unseen), self.unseen_labels),
                 "l2_error": l2_error(lambda images: transform(images.to(self.device)), self.shape),
                 "psnr": _over_batches(psnr, self.images, moved),
                 "ssim": _over_batches(ssim, self.images, moved) / 100,

@@ -434,16 +434,6 @@ def test_several_held_out_domains_and_a_leak_that_is_none_are_refused(planned):
         planned("Rooms", {"classifier.leaky": True})
 
 
-def test_a_network_without_convolutions_is_refused(planned, monkeypatch):
-    from dfdgbench.stages import homogenize_checks
-
-    monkeypatch.setattr(homogenize_checks, "convolutions", lambda network: [])
-    homogenize_checks._convolutions.cache_clear()
-    with pytest.raises(ConfigError, match="'smallcnn' has 0 convolutions, and maps=nn-all reads what 2 or more"):
-        planned("Room", {"maps": "nn-all"})
-    homogenize_checks._convolutions.cache_clear()
-
-
 def test_statistics_of_another_network_or_of_other_images_are_refused(run, planned, tmp_path):
     _, folder = gathered(planned)
     own = run("Room", {"maps": "nn"})

@@ -21,9 +21,10 @@ from dfdgbench.stages.pool import load_pool
 GOLDEN = Path(__file__).with_name("golden_stages.json")
 REFRESH = "DFDGBENCH_REFRESH=1 python -m pytest tests/engine/test_engine_golden.py"
 KINDS = ("teacher", "inverted", "fused", "noise", "squeeze", "sre2l", "g-vbsm", "rded", "dtl")
+KINDS += ("classifier", "verifier", "source-statistics")
 POINTS = 48
 # Of other processors and other versions of PyTorch: mean distance of pixels (0 to 255), and of weights.
-TOLERANCE = {"images": 2.0, "labels": 0.0, "weights": 2e-3}
+TOLERANCE = {"images": 2.0, "labels": 0.0, "weights": 2e-3, "statistics": 5e-3}
 
 # Enough steps for a mistake to show, few enough for rounding not to.
 HPARAMS = tiny.tiny("teacher", "inversion", "fusion", teacher__steps=6, inversion__steps=12, fusion__steps=12) | {
@@ -44,8 +45,11 @@ def _summary(folder: Path) -> dict[str, list[float]]:
     if (folder / "images.npy").exists():
         pool = load_pool(folder)
         return {"images": _sampled(pool.images), "labels": _sampled(pool.labels)}
-    tensors = read_tensors(folder / "model.safetensors")
-    return {"weights": _sampled(torch.cat([tensors[name].double().flatten() for name in sorted(tensors)]))}
+    what, file = "weights", "model.safetensors"
+    if (folder / "statistics.safetensors").exists():
+        what, file = "statistics", "statistics.safetensors"
+    tensors = read_tensors(folder / file)
+    return {what: _sampled(torch.cat([tensors[name].double().flatten() for name in sorted(tensors)]))}
 
 
 def _stages(artifacts: Path) -> dict[str, Stage]:
@@ -55,6 +59,7 @@ def _stages(artifacts: Path) -> dict[str, Stage]:
     for name in ("SRe2L", "G-VBSM", "RDED", "DTL-DSM"):
         given[name] = {**ALGORITHMS.get(name).tiny, "ipc": 4}
     given["G-VBSM"] |= {"recover.networks": ("smallcnn",)}
+    given["Homogenization"] = ALGORITHMS.get("Homogenization").tiny
     for algorithm, hparams in given.items():
         config = RunConfig.make(algorithm=algorithm, dataset="Debug28", network="smallcnn", hparams=hparams)
         planned = plan(config, Execution(device="cpu", artifacts=artifacts))

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import ClassVar
 
 from matplotlib.figure import Figure as Canvas
 
@@ -58,7 +59,13 @@ class Drawn:
 
 
 class Figure(ABC):
-    """One kind of figure. The first line of its docstring says what it shows."""
+    """One kind of figure. The first line of its docstring says what it shows.
+
+    Attributes:
+        algorithms: whose runs leave what this figure shows and others do not: when such a sweep is done, its end names the figure.
+    """
+
+    algorithms: ClassVar[tuple[str, ...]] = ()
 
     @abstractmethod
     def draw(self, sweeps: Sequence[Sweep], width: float) -> Drawn:
@@ -77,6 +84,11 @@ class Figure(ABC):
 FIGURES: Registry[type[Figure]] = Registry(
     "figure", "dfdgbench.results.figures", "dfdgbench.figures", subclass_check("figure", Figure)
 )
+
+
+def own_figures(algorithms: Collection[str]) -> list[str]:
+    """Names of the figures that are made for any of these algorithms."""
+    return [name for name, figure in FIGURES.items() if not set(figure.algorithms).isdisjoint(algorithms)]
 
 
 def names(sweeps: Sequence[Sweep]) -> dict[tuple[str, str], str]:

@@ -21,6 +21,8 @@ _ALL = "all layers"
 class DMGOverlap(Figure):
     """IoU between DMG's masks for each pair of source domains, their average and the units in use, per layer."""
 
+    algorithms = ("DMG",)
+
     def draw(self, sweeps: Sequence[Sweep], width: float) -> Drawn:
         shown = panels(runs_of(sweeps))
         sites = list(dict.fromkeys(site for runs in shown.values() for site in map(str, runs[0].masks["sites"])))

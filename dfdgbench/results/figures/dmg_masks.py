@@ -19,6 +19,8 @@ _COMBINED = {"known-domain": "own domain's", "mask-ens": "mean mask", "pred-ens"
 class DMGMasks(Figure):
     """Accuracy on every domain by DMG's mask that was chosen, the held-out domain last; the best of a domain is framed."""
 
+    algorithms = ("DMG",)
+
     def draw(self, sweeps: Sequence[Sweep], width: float) -> Drawn:
         runs = runs_of(sweeps)
         shown = panels(runs)

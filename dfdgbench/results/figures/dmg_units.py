@@ -19,6 +19,8 @@ _KINDS = {"shared": "on in every mask", "specific": "on in some", "off": "off in
 class DMGUnits(Figure):
     """Shares of units that DMG's masks all use, that only some use, and that none uses, per layer."""
 
+    algorithms = ("DMG",)
+
     def draw(self, sweeps: Sequence[Sweep], width: float) -> Drawn:
         shown = panels(runs_of(sweeps))
         given, called = looks(_KINDS), list(_KINDS.values())

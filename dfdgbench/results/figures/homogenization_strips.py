@@ -14,12 +14,16 @@ from dfdgbench.results.figures.style import canvas, clean, length
 
 Images = NDArray[np.float32]
 _MADE = "homogenised"
+_SIZE, _EDGE, _GAP = 7.0, 0.05, 0.04
+"""Of labels, in points; of the margins and between rows, in inches."""
 _GIVEN = {"clean": "Ground truth", "distorted": "Distorted"}
 
 
 @FIGURES.register("homogenization-strips")
 class HomogenizationStrips(Figure):
     """Ten images of a target set: as they are, distorted, and as each method of data homogenisation makes them."""
+
+    algorithms = ("Homogenization",)
 
     def draw(self, sweeps: Sequence[Sweep], width: float) -> Drawn:
         strips = _strips(sweeps)
@@ -29,14 +33,19 @@ class HomogenizationStrips(Figure):
                 + wanting(sweeps)
             )
         rows = {label: _picture(images) for label, images in strips.items()}
-        beside = max(length(clean(label, 24)) for label in rows) + 0.35
+        # Laid out by hand: with pictures of a fixed shape, a layout engine leaves no room for the longest label.
+        beside = max(length(clean(label, 24), _SIZE) for label in rows) + 2 * _EDGE
         first = next(iter(rows.values()))
-        height = (width - beside) * first.shape[0] / first.shape[1]
-        figure = canvas(width, (height + 0.06) * len(rows) + 0.1)
-        grid = figure.subplots(len(rows), 1, squeeze=False)[:, 0]
+        tall = (width - beside - _EDGE) * first.shape[0] / first.shape[1]
+        height = (tall + _GAP) * len(rows) - _GAP + 2 * _EDGE
+        figure = canvas(width, height)
+        figure.set_layout_engine("none")
+        across, down = _EDGE / width, _EDGE / height
+        place = {"left": beside / width, "right": 1 - across, "bottom": down, "top": 1 - down, "hspace": _GAP / tall}
+        grid = figure.subplots(len(rows), 1, squeeze=False, gridspec_kw=place)[:, 0]
         for axes, (label, picture) in zip(grid, rows.items(), strict=True):
             axes.imshow(picture, cmap="gray", vmin=0, vmax=1, interpolation="nearest", aspect="equal")
-            axes.set_ylabel(clean(label, 24), rotation=0, ha="right", va="center", fontsize=6)
+            axes.set_ylabel(clean(label, 24), rotation=0, ha="right", va="center", fontsize=_SIZE, labelpad=72 * _EDGE)
             axes.set_xticks([])
             axes.set_yticks([])
             axes.grid(False)
