@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import platform
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
@@ -13,6 +14,8 @@ from torch import nn
 from dfdgbench.errors import ConfigError
 
 M = TypeVar("M", bound=nn.Module)
+
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # malloc.h
 
 
 @dataclass(frozen=True)
@@ -92,10 +95,21 @@ def set_threads(device: torch.device, threads: int | None) -> int:
     """One thread on a CPU unless ``threads`` says otherwise: results then do not depend on the machine's cores."""
     if threads is not None or device.type == "cpu":
         torch.set_num_threads(threads or 1)
+    if device.type == "cpu":
+        _keep_freed_memory()
     if device.type == "cuda":
         torch.backends.cudnn.deterministic = True
         torch.backends.cudnn.benchmark = False
     return torch.get_num_threads()
+
+
+def _keep_freed_memory() -> None:
+    """Have glibc keep freed memory for the next tensor: by default it gives large blocks back to the kernel, which zeroes each of
+    their pages anew in every step. Any other C library is left as it is."""
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if platform.libc_ver()[0] == "glibc" else None
+    if mallopt is not None:
+        mallopt(_M_MMAP_THRESHOLD, 32 * 2**20)  # the largest that every version takes
+        mallopt(_M_TRIM_THRESHOLD, 2**30)
 
 
 def device_model(device: torch.device) -> str:

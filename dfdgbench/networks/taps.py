@@ -139,13 +139,13 @@ class Taps:
         self._taps[layer] = _Tap(entered, _version(entered), self._moments(entered, self.groups))
 
     def _moments(self, entered: Tensor, groups: int) -> Moments:
-        backend = self.backend or ("matmul" if entered.device.type == "cpu" else "var_mean")
-        return moments(entered, groups, self.unbiased, backend)
+        return moments(entered, groups, self.unbiased, self.backend)
 
 
-def moments(entered: Tensor, groups: int = 1, unbiased: bool = False, backend: Backend = "var_mean") -> Moments:
+def moments(entered: Tensor, groups: int = 1, unbiased: bool = False, backend: Backend | None = None) -> Moments:
     """Mean and variance per channel over batch and positions: [B, C, ...] -> two tensors [G, C].
 
+    The backend is chosen as by :class:`Taps` unless given.
     float16 and bfloat16 are widened to float32 first: a plane of a large batch has more values than they can sum.
     """
     if groups < 1 or entered.shape[0] % groups:
@@ -157,7 +157,7 @@ def moments(entered: Tensor, groups: int = 1, unbiased: bool = False, backend: B
         )
     if entered.dtype in (torch.float16, torch.bfloat16):
         entered = entered.float()
-    if backend == "matmul":
+    if (backend or ("matmul" if entered.device.type == "cpu" else "var_mean")) == "matmul":
         # A matrix product is what autocast would narrow again.
         with torch.autocast(entered.device.type, enabled=False):
             mean, var = _MatmulMoments.apply(entered, groups, unbiased)

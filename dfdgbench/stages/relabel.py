@@ -77,7 +77,6 @@ class Labeller:
         """float16 logits [B, K] of ``together`` batches from batch ``first`` on."""
         count = min(self.hparams.together, len(views.shares) - first)
         shown, chosen = show(views, first, self.batch, self.images.images, self.transfer, together=count)
-        seen = self.work.runtime.images(shown)
         owners = self.images.owners[views.order[first * self.batch : (first + count) * self.batch].long()]
         of_batch = torch.arange(len(chosen)) // self.batch
         labelled: Tensor | None = None
@@ -85,10 +84,12 @@ class Labeller:
             rows = (owners == part).nonzero()[:, 0]
             if not len(rows):
                 continue
-            found = torch.stack([model(seen[rows.to(seen.device)]).float() for model in models])
+            there = rows.to(shown.device)
+            seen = self.work.runtime.images(shown if len(rows) == len(shown) else shown[there])
+            found = torch.stack([model(seen).float() for model in models])
             if labelled is None:
-                labelled = found.new_zeros(len(seen), found.shape[-1])
-            labelled[rows.to(seen.device)] = _combined(found, of_batch[rows])
+                labelled = found.new_zeros(len(shown), found.shape[-1])
+            labelled[there] = _combined(found, of_batch[rows])
         assert labelled is not None
         return list(labelled.half().split(self.batch))
 

@@ -125,6 +125,7 @@ class Styles(OverImages):
     """
 
     kind = "styles"
+    version = 2
     hparams: StyleMeasure
 
     def start(self, work: Work) -> State:

@@ -64,6 +64,7 @@ class RecoverStyle(Recover):
     """
 
     kind = "dtl"
+    version = 2
     hparams: StyleRecovery
 
     def __init__(

@@ -76,6 +76,7 @@ class LearnTransfer(Stage):
     """
 
     kind = "transfer"
+    version = 2
     hparams: TransferLearning
 
     def __init__(

@@ -146,3 +146,18 @@ def test_prefetch_gets_what_a_sweep_needs_once(cli: Callable, server: list[str],
     own = cli("sweep", "prefetch", "mine.yaml", "--network", "smallcnn")
     assert own.out == "smallcnn: nothing to get, its weights are random.\n"
     assert cli("sweep", "plan", "mine.yaml", "--device", "cpu").code == 0
+
+
+def test_prefetch_gets_the_networks_of_other_roles_too(cli: Callable, server: list[str], tmp_path: Path) -> None:
+    of_squeeze = ("sweep", "prefetch", "--algorithms", "SRe2L", "--datasets", "Debug224", "--network", "smallcnn")
+    assert "smallcnn: nothing to get" in cli(*of_squeeze).out
+    assert here(tmp_path)
+    assert len(server) == 1
+
+
+def test_a_run_needs_the_weights_of_what_it_is_distilled_from(cli: Callable, tmp_path: Path) -> None:
+    options = ("--algorithm", "SRe2L", "--dataset", "Debug224", "--network", "smallcnn", "--output-dir", "run")
+    refused = cli("train", *options)
+    assert refused.code == 1
+    assert f"type: {DOWNLOAD}\n" in refused.err
+    assert not (tmp_path / "run").exists()
