@@ -13,6 +13,7 @@ the other names matter. Hyper-parameters of a pipeline's stages stand in groups 
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cache
@@ -295,7 +296,7 @@ def _explain(error: ValidationError, owner: str, given: Mapping[str, Value]) -> 
     lines = []
     for problem in error.errors():
         name = ".".join(str(part) for part in problem["loc"])
-        lines.append(
-            f"{owner}: hyper-parameter '{name}' = {given.get(name, problem.get('input'))!r}: {problem['msg']}."
-        )
+        value = given.get(name, problem.get("input"))
+        several = f" Type for example --hparam '{name}={json.dumps([value])}'." if problem["type"] == "tuple_type" else ""
+        lines.append(f"{owner}: hyper-parameter '{name}' = {value!r}: {problem['msg']}.{several}")
     return lines

@@ -12,6 +12,8 @@ from _pytest.mark import ParameterSet
 
 DEKAN = ("train", "--algorithm", "DEKAN", "--dataset", "Debug28", "--network", "smallcnn")
 TRAIN = ("train", "--dataset", "Debug28", "--network", "smallcnn")
+SRE2L = ("train", "--algorithm", "SRe2L", "--dataset", "Debug28", "--network", "smallcnn", "--preset", "mini")
+GVBSM = ("train", "--algorithm", "G-VBSM", *SRE2L[3:])
 PACS = ("train", "--dataset", "PACS", "--network", "smallcnn", "--image-size", "32", "--steps", "1")
 
 NAMES = [
@@ -50,6 +52,8 @@ HPARAMS = [
     ((*DEKAN, "--hparam", "inversion=3"), ["inversion"]),
     ((*DEKAN, "--hparam", "inversion.images=10", "--hparam", "inversion.group=4"), ["10 images", "multiple of 4"]),
     ((*DEKAN, "--hparam", "teacher.steps=0"), ["'teacher.steps' = 0", "greater than 0"]),
+    ((*SRE2L, "--hparam", "ipc=0"), ["'ipc' = 0", "greater than 0"]),
+    ((*GVBSM, "--hparam", "recover.networks=resnet18"), ["recover.networks", """'recover.networks=["resnet18"]'"""]),
 ]
 
 PROBLEMS = [
@@ -81,6 +85,8 @@ PROBLEMS = [
     ),
     ((*DEKAN, "--network", "MNIST_CNN"), ["no batch normalisation", "Type --network with one that has: resnet18"]),
     ((*DEKAN, "--network", "alexnet"), ["no batch normalisation", "Type --network with one that has: resnet18"]),
+    ((*SRE2L, "--hparam", "squeeze.network=alexnet"), ["'alexnet'", "no batch normalisation", "squeeze.network=resnet18"]),
+    ((*SRE2L, "--network", "resnet81"), ["network 'resnet81'", "Did you mean resnet18"]),
     ((*TRAIN, "--weights", "nowhere.pt"), ["The weights file nowhere.pt", "does not exist"]),
     ((*TRAIN, "--weights", "IMAGENET1K_V1"), ["no weights 'IMAGENET1K_V1'", "--weights none"]),
     (("evaluate", "nowhere"), ["nowhere is no run's folder"]),
