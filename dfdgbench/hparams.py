@@ -227,7 +227,7 @@ class Hparams(BaseModel):
         try:
             built = cls.model_validate(nest({name: value for name, value in dotted.items() if name in names}))
         except ValidationError as error:
-            raise HparamError("\n".join([*wrong, *_explain(error, owner, dotted)])) from error
+            raise HparamError("\n".join([*wrong, *_explain(error, owner, dotted, cls)])) from error
         if wrong:
             raise HparamError("\n".join(wrong))
         return built
@@ -292,11 +292,21 @@ def _unknown(name: str, owner: str, known: list[str]) -> str:
     return str(unknown(f"hyper-parameter of {owner}", name, known))
 
 
-def _explain(error: ValidationError, owner: str, given: Mapping[str, Value]) -> list[str]:
+def _explain(error: ValidationError, owner: str, given: Mapping[str, Value], model: type[Hparams]) -> list[str]:
     lines = []
+    defaults = {name: spec.general.default for name, _, spec, _ in model.entries()}
     for problem in error.errors():
         name = ".".join(str(part) for part in problem["loc"])
         value = given.get(name, problem.get("input"))
-        several = f" Type for example --hparam '{name}={json.dumps([value])}'." if problem["type"] == "tuple_type" else ""
-        lines.append(f"{owner}: hyper-parameter '{name}' = {value!r}: {problem['msg']}.{several}")
+        one_of_several = problem["type"] == "tuple_type" and isinstance(value, str | int | float)
+        instead = f"'{name}={json.dumps([value])}'" if one_of_several else _typed(name, defaults.get(name))
+        example = f" Type for example --hparam {instead}." if instead else ""
+        lines.append(f"{owner}: hyper-parameter '{name}' = {value!r}: {problem['msg']}.{example}")
     return lines
+
+
+def _typed(name: str, default: Value) -> str:
+    """How a default is typed; "" for one that is no number and no word."""
+    if isinstance(default, bool):
+        return f"{name}={str(default).lower()}"
+    return f"{name}={default}" if isinstance(default, int | float | str) and default != "" else ""

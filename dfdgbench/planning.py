@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +23,7 @@ from dfdgbench.engine.problem import Fingerprints, Problem, choose_domains
 from dfdgbench.engine.progress import Decoding
 from dfdgbench.engine.runfolder import RunFolder
 from dfdgbench.engine.runtime import Precision, Runtime, choose_device, device_model, set_threads
-from dfdgbench.engine.stage import PredictorStage, computed_with, every_stage, walk
+from dfdgbench.engine.stage import PredictorStage, Stage, computed_with, every_stage, walk
 from dfdgbench.errors import ConfigError, DataError, DfdgbenchError, listing
 from dfdgbench.hparams import Hparams, resolve
 from dfdgbench.networks.base import NETWORKS, NetworkSpec, architecture, check_weights, download_weights
@@ -53,9 +53,10 @@ class Plan:
     last: PredictorStage
 
     def require(self) -> Plan:
-        """Have the network's weights here, before anything is computed; ``WeightsError`` where they cannot be had. Missing data
-        is told by the stage that reads it."""
-        for network in self.networks:
+        """Have the weights that are needed here, before anything is computed; ``WeightsError`` where they cannot be had, and the
+        last stage's own error where it is not ready. Missing data is told by the stage that reads it."""
+        self.last.ready()
+        for network in self.needed:
             check_weights(network)
             download_weights(network)
         return self
@@ -63,11 +64,19 @@ class Plan:
     @property
     def networks(self) -> list[NetworkSpec]:
         """The networks that stages start from: the predictor's, and those of other roles; one for each of their weights."""
-        found: dict[tuple[str, str], NetworkSpec] = {}
-        for stage in (self.last, *every_stage(self.last)):
-            network: NetworkSpec = stage.problem.network
-            found.setdefault((network.name, network.weights), network)
-        return list(found.values())
+        return _networks([self.last, *every_stage(self.last)])
+
+    @property
+    def needed(self) -> list[NetworkSpec]:
+        """Those of the run itself and of shared stages that have not been made yet."""
+        store, asked = Store(self.execution.artifacts), set[str]()
+        stages: list[Stage] = [self.last]
+        for stage in stages:  # which grows by those that are not there
+            for given in stage.inputs:
+                if given.key not in asked and not store.path(given.address).exists():
+                    stages.append(given)
+                asked.add(given.key)
+        return _networks(stages)
 
     def engine(self) -> Engine:
         """What executes it."""
@@ -178,14 +187,15 @@ class Planner:
         return Plan(config, self.execution, problem, algorithm, hparams, last)
 
     def problems(self, planned: Plan) -> list[str]:
-        """What would stop a run here and now: weights that cannot be had, data that is missing."""
-        weights: list[str] = []
+        """What would stop a run here and now: weights that cannot be had, data that is missing, a last stage not ready."""
         for network in planned.networks:
             if network not in self._weights:
-                self._weights[network] = _weights_problem(network)
-            weights += self._weights[network]
+                self._weights[network] = _told(partial(check_weights, network))
+        weights: list[str] = []
+        if any(self._weights[network] for network in planned.networks):
+            weights = [problem for network in planned.needed for problem in self._weights[network]]
         blind = [_absence(stage) for stage in every_stage(planned.last) if stage.blind]
-        return list(dict.fromkeys(weights + blind))
+        return list(dict.fromkeys(weights + blind + _told(planned.last.ready)))
 
     def _problem(self, config: RunConfig, dataset: Dataset, algorithm: type[Algorithm]) -> Problem:
         usual, own = algorithm.protocol, algorithm.own_target
@@ -219,9 +229,19 @@ def _resolve(config: RunConfig, algorithm: type[Algorithm], metadata: Metadata) 
     )
 
 
-def _weights_problem(network: NetworkSpec) -> list[str]:
+def _networks(stages: Iterable[Stage]) -> list[NetworkSpec]:
+    """What ``stages`` train, one for each of their weights."""
+    found: dict[tuple[str, str], NetworkSpec] = {}
+    for stage in stages:
+        network: NetworkSpec = getattr(stage, "network", stage.problem.network)
+        found.setdefault((network.name, network.weights), network)
+    return list(found.values())
+
+
+def _told(check: Callable[[], object]) -> list[str]:
+    """What the check raises, as a list of one."""
     try:
-        check_weights(network)
+        check()
     except DfdgbenchError as error:
         return [str(error)]
     return []
@@ -323,7 +343,8 @@ def network_of(config: RunConfig, metadata: Metadata) -> NetworkSpec:
 
 
 def networks_of(configs: Iterable[RunConfig]) -> list[NetworkSpec]:
-    """The networks that the runs' stages start from, one for each of their weights; no data is read."""
+    """The networks that the runs' stages start from, one for each of their weights. Where data that decides on stages is not
+    there, or does not do, the predictor's alone."""
     found: dict[tuple[str, str], NetworkSpec] = {}
     seen: set[str] = set()
     planner = Planner(Execution())
@@ -331,7 +352,11 @@ def networks_of(configs: Iterable[RunConfig]) -> list[NetworkSpec]:
         asked = repr(config.model_dump(exclude=_NOT_OF_NETWORKS))
         if asked not in seen:
             seen.add(asked)
-            for spec in planner.plan(config).networks:
+            try:
+                specs = planner.plan(config).networks
+            except DataError:
+                specs = [network_of(config, open_dataset(config.dataset, config.data_dir).metadata)]
+            for spec in specs:
                 found.setdefault((spec.name, spec.weights), spec)
     return list(found.values())
 

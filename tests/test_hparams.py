@@ -265,6 +265,7 @@ def test_everything_that_is_wrong_is_told_at_once() -> None:
     assert "X: hyper-parameter 'lr' = 20: " in message
     assert "'step_count' = 'many'" in message
     assert "'owned.count' = 0" in message
+    assert "Type for example --hparam owned.count=3." in message
     assert "'first.lrr'. Did you mean first.lr" in message
     assert "'stepcount'. Did you mean step_count" in message
 

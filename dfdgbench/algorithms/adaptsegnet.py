@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -22,6 +22,8 @@ from dfdgbench.stages.adapt import Given
 
 SOURCE, TARGET = 0.0, 1.0
 
+Loss = Literal["bce", "ls"]
+
 
 class Opponent(Hparams):
     """Hyper-parameters of the discriminator."""
@@ -35,17 +37,21 @@ class Opponent(Hparams):
     paper=Paper("Tsai et al. 2018, Learning to adapt structured output space", arxiv="1802.10349"),
 )
 class AdaptSegNet(LevelledRival):
-    """Cross-entropy on the source, and maps of probabilities on the target that pass for the source's; ``--preset
-    multi-level`` does the same with a second head, against a discriminator of its own.
+    """Cross-entropy on the source, and maps of probabilities on the target that pass for the source's. ``--preset
+    multi-level`` does the same with a second head, against a discriminator of its own; ``--preset least-squares`` by least
+    squares (``loss=ls``) at the weight that the release gives these.
 
     A discriminator learns to tell the two domains' maps apart, one step after each of the model's.
     """
 
     class Hparams(Levelled):
         lambda_: float = hparam(0.001, ge=0, doc="weight of the deception", name="lambda")
+        loss: Loss = hparam(
+            "bce", doc="of the discriminators' logits: binary cross-entropy, or ls: squared distance from the labels"
+        )
         d: Opponent = group(Opponent, doc="the discriminators")
 
-    presets = {"multi-level": {"levels": 2}}
+    presets = {"multi-level": {"levels": 2}, "least-squares": {"loss": "ls", "lambda": 0.01}}
 
     def __init__(self, given: Given, hparams: Any) -> None:
         super().__init__(given, hparams)
@@ -72,7 +78,7 @@ class AdaptSegNet(LevelledRival):
         source, target = self.scores(labelled[0]), self.scores(images)
         supervised = self.supervised(source, labelled[1])
         with fixed(self.discriminators):
-            main, *second = (told(judge(maps.softmax(1)), SOURCE) for judge, maps in self._judged(target))
+            main, *second = (self._told(judge(maps.softmax(1)), SOURCE) for judge, maps in self._judged(target))
         deception = main + self.hparams.aux.target * second[0] if second else main
         self.descend(number, supervised + self.hparams.lambda_ * deception)
         apart = self._learn(number, source, target)
@@ -83,6 +89,9 @@ class AdaptSegNet(LevelledRival):
             "d_loss": apart,
         }
 
+    def _told(self, logits: Tensor, label: float) -> Tensor:
+        return told(logits, label, self.hparams.loss)
+
     def _judged(self, scores: Sequence[Tensor]) -> Iterator[tuple[nn.Module, Tensor]]:
         """Each level's discriminator and scores."""
         return zip(self.discriminators, scores, strict=True)
@@ -91,7 +100,7 @@ class AdaptSegNet(LevelledRival):
         """A step of the discriminators; their loss, the mean over levels."""
         self.decay(self.d_optimizer, number, self.hparams.power)
         losses = [
-            told(judge(maps.detach().softmax(1)), label) / 2
+            self._told(judge(maps.detach().softmax(1)), label) / 2
             for scores, label in ((source, SOURCE), (target, TARGET))
             for judge, maps in self._judged(scores)
         ]
@@ -102,6 +111,9 @@ class AdaptSegNet(LevelledRival):
         return loss.detach() / len(self.discriminators)
 
 
-def told(logits: Tensor, label: float) -> Tensor:
-    """Mean binary cross-entropy of ``logits`` with one label."""
-    return functional.binary_cross_entropy_with_logits(logits, torch.full_like(logits, label))
+def told(logits: Tensor, label: float, loss: Loss) -> Tensor:
+    """Mean binary cross-entropy of ``logits`` with one label, or their mean squared distance from it (Mao et al. 2017)."""
+    wanted = torch.full_like(logits, label)
+    if loss == "ls":
+        return functional.mse_loss(logits, wanted)
+    return functional.binary_cross_entropy_with_logits(logits, wanted)

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, TypeVar
 
+from dfdgbench.docstrings import first_sentence
 from dfdgbench.engine.problem import Problem
 from dfdgbench.engine.stage import PredictorStage
 from dfdgbench.errors import ConfigError, UnknownNameError, unknown
@@ -73,8 +74,8 @@ class Algorithm(ABC):
 
     @classmethod
     def summary(cls) -> str:
-        """The first line of the docstring."""
-        return (cls.__doc__ or "").strip().split("\n")[0]
+        """The first sentence of the docstring."""
+        return first_sentence(cls.__doc__)
 
 
 def _check(name: str, component: Any) -> None:
@@ -96,7 +97,7 @@ def register(name: str, *, setting: Setting, paper: Paper) -> Callable[[A], A]:
         algorithm.name, algorithm.setting, algorithm.paper = name, setting, paper
         if not (algorithm.__doc__ or "").strip():
             raise ConfigError(
-                f"The algorithm '{name}' ({origin(algorithm)}) has no docstring; its first line is what `list` shows."
+                f"The algorithm '{name}' ({origin(algorithm)}) has no docstring; its first sentence is what `list` shows."
             )
         ALGORITHMS.add(name, algorithm)
         return algorithm

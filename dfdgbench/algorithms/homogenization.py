@@ -20,7 +20,7 @@ from dfdgbench.networks.base import build
 from dfdgbench.settings import POST_HOC
 from dfdgbench.stages.classifier import Classifier, Classifying, Verifier
 from dfdgbench.stages.homogenize import Homogenising, Homogenize
-from dfdgbench.stages.homogenize_checks import check_folder, check_method, check_problem, check_target
+from dfdgbench.stages.homogenize_checks import check_method, check_problem, check_target, check_verifier
 from dfdgbench.stages.source_statistics import Gathering, SourceStatistics
 
 
@@ -117,8 +117,8 @@ class Homogenization(Algorithm):
     def plan(cls, problem: Problem, hparams: Any) -> PredictorStage:
         check_method(hparams)
         check_problem(problem, hparams)
+        check_verifier(hparams.verifier)
         check_target(problem, hparams)
-        check_folder(hparams)
         classifier, verifier, statistics = problem.once(
             ("homogenization", hparams.verifier, hparams.classifier.model_dump_json()),
             lambda: cls._released(problem, hparams),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import shlex
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -91,7 +92,9 @@ def _say_what_to_type(options: argparse.Namespace, rows: list[Row]) -> None:
     if missing:
         sides = options.image_size if isinstance(options.image_size, list) else [options.image_size]
         sized = f" --image-size {' '.join(map(str, sides))}" if options.image_size else ""
-        say(f"{missing} are not built. Type: dfdgbench data cache {' '.join(options.names)}{sized}")
+        folders = (("--data-dir", options.data_dir, "data"), ("--store-dir", options.store_dir, None))
+        where = "".join(f" {name} {shlex.quote(str(path))}" for name, path, usual in folders if path != usual)
+        say(f"{missing} are not built. Type: dfdgbench data cache {' '.join(options.names)}{where}{sized}")
     outdated = [row["where"] for row in rows if row["state"] == "outdated"]
     if outdated:
         say(

@@ -8,6 +8,7 @@ from typing import Any
 
 from dfdgbench.cli.options import add_local
 from dfdgbench.cli.output import say, say_table
+from dfdgbench.errors import ConfigError
 
 EXAMPLES = """\
 examples:
@@ -43,6 +44,11 @@ def run(options: argparse.Namespace) -> int:
     """Evaluate."""
     from dfdgbench.api import load
 
+    if options.pending and (options.native_size or options.dataset):
+        given = "--native-size" if options.native_size else "--dataset"
+        raise ConfigError(
+            f"--pending fills the run's own records, as they were planned. Leave {given} out, or --pending."
+        )
     loaded = load(
         options.run_folder, data_dir=options.data_dir, artifacts=options.artifacts, local_dir=options.local_dir
     )

@@ -33,7 +33,7 @@ def add(actions: Any) -> None:
         metavar="TABLE",
         help="a table (`dfdgbench list tables`) or a YAML file; without it: --algorithms and --datasets",
     )
-    parser.add_argument("--data-dir", metavar="DIR", help="taken as `sweep launch` takes it; nothing in it is read")
+    parser.add_argument("--data-dir", metavar="DIR", help="taken as `sweep launch` takes it; no image in it is needed")
     add_grid(parser)
     add_method(parser)
     parser.set_defaults(run=run)

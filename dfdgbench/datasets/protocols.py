@@ -104,8 +104,9 @@ class OfficialProtocol(Protocol):
     def split(self, domain: Domain, index: int, held_out: bool, options: SplitOptions) -> Mapping[str, Keys]:
         if not {"train", "test"} <= set(domain.parts):
             raise DataError(
-                f"The domain '{domain.name}' was published without train and test parts, which the protocol 'official' "
-                "needs. Type --protocol domainbed."
+                f"The domain '{domain.name}' has no train and test parts here, which the protocol 'official' needs. "
+                + (f"{domain.parts_from}, or type" if domain.parts_from else "Type")
+                + " --protocol domainbed."
             )
         splits = dict(domain.parts)
         train, test = splits["train"], splits["test"]

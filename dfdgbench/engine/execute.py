@@ -89,7 +89,7 @@ class Engine:
         work = self.work(stage, tick)
         recorder = Silent()
         snapshot = self.store.work(stage.address) / "snapshot"
-        with interruptible():
+        with interruptible(), unfilled(False):  # another stage's loading may be what asks for it
             state = run_loop(stage, work, snapshot, self.checkpoint_every, recorder, tick)
         manifest = {
             "title": stage.title,
@@ -151,10 +151,11 @@ class Engine:
         absent: list[str] = []
         for record in found:
             weights = folder.pending / f"step_{record['step']}.safetensors"
-            predictors = last.build(work)
+            if last.steps and not weights.exists():  # evaluated before
+                continue
+            with unfilled(last.steps > 0):
+                predictors = last.build(work)
             if last.steps:
-                if not weights.exists():  # evaluated before
-                    continue
                 load_predictors(weights, predictors)
             values, absent = evaluate(last, predictors, last.problem, self.runtime, record["step"])
             record.update(values, epoch=last.epoch(record["step"]))
@@ -248,9 +249,8 @@ def _in_words(facts: Mapping[str, Any]) -> str:
 
 def blank_predictors(engine: Engine, last: PredictorStage, folder: RunFolder) -> dict[str, nn.Module]:
     """A run's predictors, loaded from its folder; initial weights are needed only where they are all there is."""
-    if not last.steps:
-        return last.build(engine.work(last))
-    with unfilled():
+    with unfilled(last.steps > 0):
         predictors = last.build(engine.work(last))
-    load_predictors(folder.model, predictors)
+    if last.steps:
+        load_predictors(folder.model, predictors)
     return predictors

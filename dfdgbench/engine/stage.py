@@ -104,6 +104,9 @@ class Stage(ABC):
     def load(self, folder: Path, work: Work) -> Any:
         """What ``finish`` wrote, as its consumers want it."""
 
+    def ready(self) -> None:  # noqa: B027  (most take nothing else)
+        """Raise where something is not here that the stage takes besides inputs, reads and weights; asked before a run begins."""
+
     # What a stage is -------------------------------------------------------------------------------------------------
 
     def facts(self) -> Mapping[str, Any]:

@@ -18,6 +18,7 @@ from dfdgbench.engine.evaluation import measure
 from dfdgbench.engine.runtime import Runtime
 from dfdgbench.engine.stage import Stage
 from dfdgbench.errors import AccessError
+from dfdgbench.networks.base import unfilled
 from dfdgbench.seeds import Part, generator, seed_hash
 from dfdgbench.settings import Read
 
@@ -46,7 +47,9 @@ class Work:
     def input(self, stage: Stage) -> Any:
         """The artifact of one of the stage's inputs, as that input's ``load`` gives it; loaded once."""
         if stage.key not in self._loaded:
-            self._loaded[stage.key] = stage.load(self._folder_of(stage), self)
+            folder = self._folder_of(stage)
+            with unfilled():
+                self._loaded[stage.key] = stage.load(folder, self)
         return self._loaded[stage.key]
 
     def split(self, read: Read) -> Split:

@@ -94,25 +94,14 @@ def patches(scores: Tensor, k: int) -> Tensor:
     return cut.permute(2, 4, 0, 1, 3, 5).flatten(0, 1)
 
 
-def easy_and_hard(cut: Tensor) -> tuple[Tensor, Tensor]:
-    """For each of the K² positions, which patches of score maps (:func:`patches`) are easy and which hard, each [K², B / 2]
-    (Eq. 14). No gradient passes.
-
-    Raises:
-        ValueError: B is odd.
-    """
-    sure = entropy(cut.detach().flatten(0, 1)).flatten(1).mean(1).view(cut.shape[:2])
-    return halves(sure)
-
-
 def patch_entropies(seen: Prediction, k: int) -> Tensor:
     """Mean entropies in nats of the K² patches of every image, [K², B] (Eq. 13). No gradient passes."""
     return patches(seen.detach().entropy[:, None], k).mean((2, 3, 4))
 
 
 def halves(entropies: Tensor) -> tuple[Tensor, Tensor]:
-    """For each row of ``entropies`` [K², B], the half of lower ones (easy) and the other (hard), as places [K², B / 2] in
-    ascending order; equals are ranked by their place in the batch.
+    """For each of the K² positions, the half of ``entropies`` [K², B] that are lower (easy) and the other (hard), as places
+    [K², B / 2] in ascending order; equals are ranked by their place in the batch (Eq. 14).
 
     Raises:
         ValueError: B is odd.

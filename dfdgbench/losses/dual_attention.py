@@ -70,12 +70,6 @@ class Attention:
         """Mean absolute difference of two attended features (Eq. 6)."""
         return (self.attended(one) - self.attended(other, logs_of_other)).abs().mean()
 
-    def divergence(
-        self, fake: Tensor, target: Tensor, direction: Direction = "fake_target", pairing: Pairing = "same"
-    ) -> Tensor:
-        """:func:`divergence_of_maps` of the maps of ``fake`` from those of ``target``."""
-        return divergence_of_maps(self.log_maps(fake), self.log_maps(target), direction, pairing)
-
     @torch.no_grad()
     def flatness(self, features: Tensor) -> tuple[Tensor, Tensor]:
         """Mean entropies of the spatial and of the channel map's rows, from 0 (one entry) to 1 (all alike)."""

@@ -265,9 +265,10 @@ def build(spec: NetworkSpec, seed: int) -> Network:
 
 
 @contextmanager
-def unfilled() -> Iterator[None]:
-    """Inside, networks are built without their pretrained weights, which need not be there: others will be loaded."""
-    before = _unfilled.set(True)
+def unfilled(yes: bool = True) -> Iterator[None]:
+    """Inside, networks are built without their pretrained weights, which need not be there: others will be loaded. With False
+    they have them again."""
+    before = _unfilled.set(yes)
     try:
         yield
     finally:

@@ -56,7 +56,7 @@ class Layers:
         self._seen[layer] = inputs[0]
 
     def _left(self, layer: nn.Module, inputs: Any, output: Tensor) -> None:
-        self._seen[layer] = output
+        self._seen[layer] = output.clone()  # a rectifier that follows may write over it
 
 
 def convolutions(network: nn.Module) -> list[nn.Module]:

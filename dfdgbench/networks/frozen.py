@@ -55,6 +55,7 @@ def frozen(network: Network, places: Collection[int] = ()) -> Network:
         places: which maps are read of it, as :class:`~dfdgbench.networks.maps.FeatureMaps` counts them.
     """
     made = copy.deepcopy(network).eval().requires_grad_(False)
+    made.__dict__.pop("forward", None)  # a narrower precision's, which would call the original
     layers = convolutions(made.featurizer)
     read = {id(layers[place - 1]) for place in places if 0 < place <= len(layers)}
     for before, after in list(_normalised(made.featurizer)):

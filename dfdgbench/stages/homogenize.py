@@ -42,7 +42,7 @@ from dfdgbench.stages.source_statistics import (
 )
 
 Maps = Literal["criterion", "nn", "nn-all", "random-nn", "rp"]
-Kind = Literal["auto", "none", "convolution"] | Corruption
+Kind = Literal["auto", "none", "convolution", Corruption]
 
 
 class Perturbing(Hparams):
@@ -254,6 +254,10 @@ class Homogenize(PredictorStage):
 
     def facts(self) -> Mapping[str, Any]:
         return {"perturbation": perturbation_kind(self.problem, self.hparams.perturbation), "steps": self.steps}
+
+    def ready(self) -> None:
+        if self.hparams.statistics_folder:  # whose they are is told when they are used
+            read_statistics(Path(self.hparams.statistics_folder).expanduser())
 
     def build(self, work: Work) -> dict[str, nn.Module]:
         trained: Trained = work.input(self.classifier)

@@ -4,17 +4,15 @@ from __future__ import annotations
 
 from dataclasses import replace
 from functools import lru_cache
-from pathlib import Path
 
 import numpy as np
 
 from dfdgbench.engine.problem import Problem
-from dfdgbench.errors import ConfigError, DataError, MissingDataError
-from dfdgbench.networks.base import NetworkSpec, build
+from dfdgbench.errors import ConfigError, DataError, MissingDataError, UnknownNameError
+from dfdgbench.networks.base import NetworkSpec, architecture, build
 from dfdgbench.networks.maps import convolutions
 from dfdgbench.stages.classifier import Classifying
 from dfdgbench.stages.homogenize import Homogenising
-from dfdgbench.stages.source_statistics import read_statistics
 
 _NEEDED = {"nn": 1, "random-nn": 1, "nn-all": 2}
 
@@ -41,40 +39,54 @@ def check_method(hparams: Homogenising) -> None:
                 "maps=criterion with criterion_weight=0 leaves nothing to minimise. Type --hparam criterion_weight=1."
             )
     elif not hparams.statistics_weight and not (hparams.supervised and hparams.criterion_weight):
+        other = "criterion_weight=0" if hparams.supervised else "supervised=false"
         raise ConfigError(
-            "statistics_weight=0 without a criterion leaves nothing to minimise. Type --hparam statistics_weight=1."
+            f"statistics_weight=0 with {other} leaves nothing to minimise. Type --hparam statistics_weight=1, or leave out one of "
+            "the two."
         )
     if hparams.target_images < hparams.batch_size:
         raise ConfigError(
             f"The target set of {hparams.target_images} images (target_images) is smaller than a batch of {hparams.batch_size} "
-            f"(batch_size), whose statistics are matched. Type --hparam batch_size={hparams.target_images}, or more images."
+            f"(batch_size), whose statistics are matched. Type --hparam target_images={hparams.batch_size}, or --hparam "
+            f"batch_size={hparams.target_images}."
         )
-
-
-def check_folder(hparams: Homogenising) -> None:
-    """``ArtifactError`` where the released statistics that are to be used are not there; whose they are is told later."""
-    if hparams.statistics_folder:
-        read_statistics(Path(hparams.statistics_folder).expanduser())
 
 
 def check_problem(problem: Problem, hparams: Homogenising) -> None:
     """``ConfigError`` for several held-out domains, a leak that there is not, and a network without the maps asked for."""
     if len(problem.targets) != 1:
-        names = ", ".join(problem.domain_name(target) for target in problem.targets)
-        raise ConfigError(f"Homogenization adapts to one held-out domain, and --test-envs gives {names}. Give one.")
+        names = [problem.domain_name(target) for target in problem.targets]
+        raise ConfigError(
+            f"Homogenization adapts to one held-out domain, and --test-envs gives {', '.join(names)}. Type --test-envs {names[0]}, "
+            "and the others in runs of their own."
+        )
+    target = problem.domain_name(problem.targets[0])
     classifier: Classifying = hparams.classifier  # type: ignore[attr-defined]
     if classifier.leaky and problem.targets[0] not in problem.sources:
         raise ConfigError(
-            "classifier.leaky=true trains on the target's images, which the owner of other domains does not have. Leave it out, "
-            "or make the domain its own target (MNIST, CIFAR10)."
+            "classifier.leaky=true trains on the target's images, which the owner of other domains does not have. Type --hparam "
+            f"classifier.leaky=false, or make the domain its own target: --train-envs {target} --test-envs {target}."
         )
     needed = _NEEDED.get(hparams.maps, 0)
     found = _convolutions(replace(problem.network, weights="none")) if needed else 0
     if found < needed:
+        count = f"{found} convolution{'' if found == 1 else 's'}"
         raise ConfigError(
-            f"The network '{problem.network.name}' has {found} convolutions, and maps={hparams.maps} reads what {needed} or more "
-            "put out. Type --hparam maps=rp, or --network mnist_resnet20, cifar_resnet34, smallcnn or resnet18."
+            f"The network '{problem.network.name}' has {count}, and maps={hparams.maps} reads what {needed} or more put out. Type "
+            f"--hparam maps={'nn' if found else 'rp'}, or --network mnist_resnet20, cifar_resnet34, smallcnn or resnet18."
         )
+
+
+def check_verifier(name: str) -> None:
+    """``ConfigError`` for a second network that there is not."""
+    if name == "auto":
+        return
+    try:
+        architecture(name)
+    except UnknownNameError as error:
+        raise ConfigError(
+            f"verifier={name} is to be a network. {error} Type --hparam verifier=auto, or one of these names."
+        ) from error
 
 
 @lru_cache(maxsize=16)

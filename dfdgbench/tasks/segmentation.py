@@ -107,10 +107,6 @@ class Segmentation(Task):
     ) -> None:
         self.classes, self.subsets, self.native = tuple(classes), dict(subsets or {}), native
 
-    def at_native_size(self) -> Segmentation:
-        """The same task, scored at the masks' own size, too."""
-        return Segmentation(self.classes, self.subsets, native=True)
-
     @property
     def suffixes(self) -> tuple[str, ...]:  # type: ignore[override]
         """Of every metric's record key, the mean of IoUs first."""

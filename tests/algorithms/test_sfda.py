@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from dfdgbench.algorithms.base import ALGORITHMS
 from dfdgbench.algorithms.generated import generated_size
 from dfdgbench.hparams import flatten
-from dfdgbench.losses.confidence import Prediction, easy_and_hard, minus_squares, patches
+from dfdgbench.losses.confidence import Prediction, halves, minus_squares, patch_entropies, patches
 from dfdgbench.losses.source_free import deceiving, output_distance
 from dfdgbench.networks.base import NetworkSpec, build
 from dfdgbench.networks.segmentation.maps import ScoreMaps
@@ -166,7 +166,7 @@ def test_easy_patches_and_the_discriminator_get_no_gradient_from_the_model_s_ste
     maps.backward(slope)
     assert scores.grad is not None
     slopes = patches(scores.grad, 2).abs().sum((2, 3, 4))
-    of_easy, of_hard = (slopes.gather(1, chosen) for chosen in easy_and_hard(patches(scores, 2)))
+    of_easy, of_hard = (slopes.gather(1, chosen) for chosen in halves(patch_entropies(Prediction.of(scores), 2)))
     assert (of_easy == 0).all() and (of_hard > 0).all()
     assert all(parameter.grad is None for parameter in sfda.discriminator.parameters())
 
@@ -176,7 +176,7 @@ def test_every_patch_is_judged_at_its_own_position_and_ranked_there() -> None:
     scores = torch.randn(4, CLASSES, *SHAPE)
     maps, easy, hard = sfda.sorted_patches(Prediction.of(scores))
     assert torch.equal(maps, patches(scores, 2).flatten(0, 1))
-    wanted = easy_and_hard(patches(scores, 2))
+    wanted = halves(patch_entropies(Prediction.of(scores), 2))
     assert torch.equal(easy, wanted[0]) and torch.equal(hard, wanted[1])
     alone = sfda.discriminator(patches(scores, 2)[3][1:2], torch.tensor([3]))
     assert torch.allclose(sfda.judge(maps)[3, 1:2], alone, atol=1e-6)

@@ -85,7 +85,10 @@ PROBLEMS = [
     ),
     ((*DEKAN, "--network", "MNIST_CNN"), ["no batch normalisation", "Type --network with one that has: resnet18"]),
     ((*DEKAN, "--network", "alexnet"), ["no batch normalisation", "Type --network with one that has: resnet18"]),
-    ((*SRE2L, "--hparam", "squeeze.network=alexnet"), ["'alexnet'", "no batch normalisation", "squeeze.network=resnet18"]),
+    (
+        (*SRE2L, "--hparam", "squeeze.network=alexnet"),
+        ["'alexnet'", "no batch normalisation", "squeeze.network=resnet18"],
+    ),
     ((*SRE2L, "--network", "resnet81"), ["network 'resnet81'", "Did you mean resnet18"]),
     ((*TRAIN, "--weights", "nowhere.pt"), ["The weights file nowhere.pt", "does not exist"]),
     ((*TRAIN, "--weights", "IMAGENET1K_V1"), ["no weights 'IMAGENET1K_V1'", "--weights none"]),

@@ -118,10 +118,18 @@ class Flat(Architecture):
         return nn.Sequential(nn.Flatten(), nn.Linear(3 * spec.image_size**2, 8), nn.ReLU()), 8
 
 
+class Thin(Flat):
+    """One convolution."""
+
+    def build(self, spec):
+        return nn.Sequential(nn.Conv2d(3, 8, spec.image_size), nn.Flatten()), 8
+
+
 @pytest.fixture
 def flat(monkeypatch: pytest.MonkeyPatch) -> None:
     NETWORKS.names()
     monkeypatch.setitem(NETWORKS._found, "flat", Flat)
+    monkeypatch.setitem(NETWORKS._found, "thin", Thin)
 
 
 DEBUG = ("--dataset", "Debug28", "--network", "smallcnn", "--train-envs", 0, "--test-envs", 0, "--output-dir", "run")
@@ -132,19 +140,25 @@ DEBUG = ("--dataset", "Debug28", "--network", "smallcnn", "--train-envs", 0, "--
     [
         ({"class_conditional": True, "supervised": False}, "class_conditional=true needs the target's labels"),
         ({"maps": "criterion", "supervised": False}, "maps=criterion is the cross-entropy alone, which needs"),
+        ({"statistics_weight": 0, "supervised": False}, "statistics_weight=0 with supervised=false leaves nothing"),
+        ({"statistics_weight": 0, "criterion_weight": 0}, "statistics_weight=0 with criterion_weight=0 leaves nothing"),
         ({"target_images": 1}, "1 images (target_images) is smaller than a batch of 2"),
+        ({"target_images": 1}, "Type --hparam target_images=2, or --hparam batch_size=1."),
         ({"target_images": 9000}, "target_images is 9000 in batches of 2. Type --hparam target_images="),
-        ({"perturbation.kappa": -0.5}, "'perturbation.kappa' = -0.5"),
+        ({"perturbation.kappa": -0.5}, "'perturbation.kappa' = -0.5: Input should be greater than or equal to 0."),
+        ({"perturbation.kappa": -0.5}, "Type for example --hparam perturbation.kappa=0.15."),
+        ({"perturbation.kind": "blurr"}, "'perturbation.kind' = 'blurr': Input should be 'auto', 'none', 'convolution', 'blur', "),
+        ({"verifier": "smallcn"}, "verifier=smallcn is to be a network. There is no network 'smallcn'. Did you mean smallcnn?"),
         ({"statistics_folder": "nowhere"}, "There are no source statistics in nowhere"),
     ],
-)
+)  # fmt: skip
 def test_bad_input_is_one_message(adapt, tmp_path, hparams, message):
     outcome = adapt(*DEBUG, **hparams)
     assert outcome.code != 0
     assert message in outcome.err
     assert len(outcome.err.strip().splitlines()) == 1
     assert outcome.out == "", "nothing is trained before it is told"
-    assert not (tmp_path / "run").exists()
+    assert not list(tmp_path.iterdir()), "nor is anything left"
 
 
 @pytest.mark.parametrize("maps", ["nn", "nn-all", "random-nn"])
@@ -153,6 +167,17 @@ def test_a_network_without_convolutions_has_no_maps(adapt, flat, maps):
     assert outcome.code != 0
     assert f"The network 'flat' has 0 convolutions, and maps={maps} reads what" in outcome.err
     assert "--hparam maps=rp" in outcome.err
+
+
+def test_a_network_of_one_convolution_has_the_map_of_nn(adapt, flat):
+    outcome = adapt(*DEBUG, "--network", "thin", maps="nn-all")
+    assert outcome.code != 0
+    assert (
+        "'thin' has 1 convolution, and maps=nn-all reads what 2 or more put out. Type --hparam maps=nn, or"
+        in outcome.err
+    )
+    mended = adapt(*DEBUG, "--network", "thin", maps="nn")
+    assert (mended.code, mended.err) == (0, "")
 
 
 def test_a_network_without_convolutions_is_adapted_to_by_projections(adapt, flat, tmp_path):
@@ -188,6 +213,12 @@ def test_a_sweep_ends_with_the_names_of_its_table_and_its_figure(cli, tmp_path):
     assert (drawn.code, drawn.err) == (0, "")
     assert Image.open(tmp_path / "strips.png").size[0] > 900
     _nothing_is_cut(tmp_path / "runs" / "strips")
+
+
+def test_both_readings_of_the_reconstruction_network_share_models_and_statistics(cli):
+    planned = cli("sweep", "plan", Path(__file__).parents[2] / "benchmarks" / "homogenization-readings.yaml")
+    assert (planned.code, planned.err) == (0, "")
+    assert "12 runs share 3 stages" in planned.out
 
 
 def _nothing_is_cut(folder: Path) -> None:

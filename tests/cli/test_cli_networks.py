@@ -111,12 +111,29 @@ def test_a_run_without_internet_ends_before_it_begins(cli: Callable, tmp_path: P
     assert not (tmp_path / "run").exists()
 
 
-def test_a_finished_run_needs_its_first_weights_no_more(cli: Callable, server: list[str], tmp_path: Path) -> None:
+@pytest.mark.parametrize("algorithm", ["ERM", "AvgPred"])
+def test_a_finished_run_needs_its_first_weights_no_more(
+    cli: Callable, server: list[str], tmp_path: Path, algorithm: str
+) -> None:
     options = ("--dataset", "Debug224", "--network", "resnet18", "--image-size", "32", "--steps", "1")
-    assert cli("train", *options, "--device", "cpu", "--output-dir", "run").code == 0
+    few = () if algorithm == "ERM" else ("--hparam", "teacher.steps=1")
+    assert cli("train", "--algorithm", algorithm, *options, *few, "--device", "cpu", "--output-dir", "run").code == 0
     (tmp_path / "torch" / "hub" / "checkpoints" / "resnet18-f37072fd.pth").unlink()
     server.clear()
     assert cli("evaluate", "run").code == 0
+    assert not server
+
+
+def test_shared_stages_that_are_made_need_their_weights_no_more(
+    cli: Callable, server: list[str], tmp_path: Path
+) -> None:
+    few = ("--hparam", "ipc=1", "--hparam", "squeeze.steps=1", "--hparam", "student.epochs=1", "--preset", "mini")
+    options = ("--dataset", "Debug224", "--network", "smallcnn", "--image-size", "32", *few)
+    chain = ("train", "--algorithm", "Random-real", *options, "--hparam", "squeeze.network=resnet18")
+    assert cli(*chain, "--device", "cpu", "--output-dir", "run").code == 0
+    (tmp_path / "torch" / "hub" / "checkpoints" / "resnet18-f37072fd.pth").unlink()
+    server.clear()
+    assert cli(*chain, "--device", "cpu", "--output-dir", "again", "--hparam", "student.lr=0.01").code == 0
     assert not server
 
 
@@ -153,6 +170,14 @@ def test_prefetch_gets_the_networks_of_other_roles_too(cli: Callable, server: li
     assert "smallcnn: nothing to get" in cli(*of_squeeze).out
     assert here(tmp_path)
     assert len(server) == 1
+
+
+def test_prefetch_gets_the_verifiers_where_data_is_not_there(cli: Callable, server: list[str], tmp_path: Path) -> None:
+    asked = ("--algorithms", "Homogenization", "--datasets", "MiniDigits", "--hparams", '{"verifier": "resnet18"}')
+    assert cli("sweep", "prefetch", *asked, "--network", "smallcnn").code == 0
+    assert here(tmp_path)
+    elsewhere = cli("sweep", "prefetch", "--algorithms", "SFDA", "--datasets", "CamVid", "--data-dir", "nowhere")
+    assert "Traceback" not in elsewhere.err
 
 
 def test_a_run_needs_the_weights_of_what_it_is_distilled_from(cli: Callable, tmp_path: Path) -> None:

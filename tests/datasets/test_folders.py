@@ -163,6 +163,13 @@ def test_downloaded_lists_lie_beside_the_domains(tmp_path: Path) -> None:
     assert (tmp_path / "PACS/splits/photo_train_kfold.txt").is_file()
 
 
+def test_lists_that_are_not_there_are_asked_for(small_pacs: Make) -> None:
+    dataset = small_pacs()
+    asked = rf"Put the eight files .* into {dataset.root()}/PACS/splits, or type --protocol domainbed\."
+    with pytest.raises(DataError, match=asked):
+        get_protocol("official").split(dataset.domain(0), 0, False, SplitOptions())
+
+
 def test_half_a_set_of_lists_is_refused(small_pacs: Make) -> None:
     dataset = small_pacs()
     write_lists(dataset, train=[0, 1])

@@ -140,7 +140,7 @@ def test_authors_cuts_nine_to_one_and_tests_on_everything() -> None:
     assert all((splits[name] == other[name]).all() for name in splits)
 
 
-# Two protocols record fewer splits than they cut: see test_adaptation_protocol.py and test_homogenization.py.
+# Two protocols record fewer splits than they cut: see test_adaptation_protocol.py and test_homogenization_splits.py.
 @pytest.mark.parametrize("name", sorted(set(PROTOCOLS) - {"adaptation", "post-hoc"}))
 @pytest.mark.parametrize("held_out", [False, True])
 def test_named_splits_are_the_ones_cut(name: str, held_out: bool) -> None:

@@ -99,6 +99,8 @@ def test_native_sizes_are_asked_for_and_may_be_asked_for_later(
     assert main(["evaluate", str(camvid.parent / "run"), "--native-size"]) == 0
     shown = capsys.readouterr().out
     assert "env1_test_native_miou" in shown and "env1_test_miou" in shown
+    assert main(["evaluate", str(camvid.parent / "run"), "--native-size", "--pending"]) != 0
+    assert "Leave --native-size out, or --pending" in capsys.readouterr().err
 
 
 def test_masks_have_no_size_of_their_own_in_classification(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -120,7 +122,7 @@ def test_stores_of_a_height_and_a_width(camvid: Path, capsys: pytest.CaptureFixt
     assert main([*typed, "32", "64", "3"]) != 0
     assert "give one number, or a height and a width" in capsys.readouterr().err
     assert main([*typed, "16", "32", "--list"]) == 0
-    assert "Type: dfdgbench data cache CamVid --image-size 16 32" in capsys.readouterr().out
+    assert f"Type: dfdgbench data cache CamVid --data-dir {camvid.parent} --image-size 16 32" in capsys.readouterr().out
 
 
 # Masks that are not as they should be -------------------------------------------------------------------------------------

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import pytest
 import torch
@@ -10,15 +11,15 @@ from torch import Tensor
 
 from dfdgbench.losses.confidence import (
     Prediction,
-    easy_and_hard,
     entropy,
     entropy_loss,
+    halves,
     max_square_loss,
     patch_entropies,
     patches,
     weighted_max_square_loss,
 )
-from dfdgbench.losses.dual_attention import Attention, kl_of_logs, rows
+from dfdgbench.losses.dual_attention import Attention, divergence_of_maps, kl_of_logs, rows
 from dfdgbench.losses.pseudo_labels import class_thresholds, pseudo_labels
 from dfdgbench.losses.source_free import (
     deceiving,
@@ -146,15 +147,19 @@ def test_divergence_of_distributions() -> None:
     assert kl_of_logs(q, p).item() == pytest.approx(0.510826, abs=1e-6)
 
 
+def divergence(fake: Tensor, target: Tensor, **options: Any) -> Tensor:
+    return divergence_of_maps(LITERAL.log_maps(fake), LITERAL.log_maps(target), **options)
+
+
 def test_divergence_of_attention() -> None:
     other = torch.tensor([[[0.5, 0.0], [0.0, 0.5], [0.2, 0.1]]])
-    assert LITERAL.divergence(F, F).item() == 0
-    there, back = (LITERAL.divergence(F, other, direction=way) for way in ("fake_target", "target_fake"))  # type: ignore[arg-type]
-    assert there != back and torch.allclose(back, LITERAL.divergence(other, F))
-    assert LITERAL.divergence(1000 * F, other).isfinite()
+    assert divergence(F, F).item() == 0
+    there, back = (divergence(F, other, direction=way) for way in ("fake_target", "target_fake"))
+    assert there != back and torch.allclose(back, divergence(other, F))
+    assert divergence(1000 * F, other).isfinite()
     both, turned = torch.cat([F, other]), torch.cat([other, F])
-    assert LITERAL.divergence(both, turned, pairing="batch_mean").item() == pytest.approx(0, abs=1e-6)
-    assert LITERAL.divergence(both, turned) > 0.1
+    assert divergence(both, turned, pairing="batch_mean").item() == pytest.approx(0, abs=1e-6)
+    assert divergence(both, turned) > 0.1
 
 
 def test_rows_are_positions() -> None:
@@ -207,7 +212,8 @@ def cut_of_entropies(table: list[list[float]]) -> Tensor:
 
 def test_patches_are_sorted_at_every_position_of_their_own() -> None:
     table = [[0.1, 0.9, 0.5, 0.2], [0.4, 0.3, 0.6, 0.2], [0.2, 0.8, 0.1, 0.7], [0.3, 0.1, 0.9, 0.6]]
-    easy, hard = easy_and_hard(cut_of_entropies(table))
+    entropies = entropy(cut_of_entropies(table).flatten(0, 1)).flatten(1).mean(1).view(4, 4)
+    easy, hard = halves(entropies)
     assert easy.tolist() == [[0, 2], [1, 3], [0, 2], [0, 1]]
     assert hard.tolist() == [[1, 3], [0, 2], [1, 3], [2, 3]]
     whole = torch.tensor(table).mean(1).argsort(stable=True)[:2]
@@ -222,7 +228,7 @@ def test_entropies_of_patches_are_those_of_the_patches_cut_out() -> None:
 
 def test_an_odd_batch_cannot_be_halved() -> None:
     with pytest.raises(ValueError, match="batch of 3"):
-        easy_and_hard(torch.zeros(4, 3, 2, 1, 1))
+        halves(torch.zeros(4, 3))
 
 
 @pytest.mark.parametrize(("k", "size"), [(3, (85, 170)), (4, (64, 128)), (5, (51, 102))])

@@ -27,6 +27,7 @@ ROWS = {
     "usual": "{}",
     "alpha 0.1": "{alpha: 0.1}",
     "beta 1": "{beta: 1.0, tau: 1.0}",
+    "another kind": "{gamma: 0, lr: 0.5}",
 }
 PARTS = """
 parts:
@@ -63,7 +64,7 @@ def drawn(*sweeps: Sweep) -> tuple[Drawn, dict[str, Axes]]:
     return found, {axes.get_xlabel().rsplit(" ", 1)[-1] or "β": axes for axes in found.canvas.axes}
 
 
-def test_a_point_stands_where_the_other_two_are_as_usual(sweep: Sweep) -> None:
+def test_a_point_stands_where_all_else_is_as_usual(sweep: Sweep) -> None:
     _, panels = drawn(sweep)
     assert len(panels) == 3
     places = [[float(x) for x in axes.lines[0].get_xdata()] for axes in panels.values()]

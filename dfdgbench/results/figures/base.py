@@ -12,6 +12,7 @@ from typing import ClassVar
 
 from matplotlib.figure import Figure as Canvas
 
+from dfdgbench.docstrings import first_sentence
 from dfdgbench.registry import Registry, subclass_check
 from dfdgbench.results.cells import DAGGER, Placed, placed
 from dfdgbench.results.figures.style import clean
@@ -59,10 +60,10 @@ class Drawn:
 
 
 class Figure(ABC):
-    """One kind of figure. The first line of its docstring says what it shows.
+    """One kind of figure. The first sentence of its docstring says what it shows.
 
     Attributes:
-        algorithms: whose runs leave what this figure shows and others do not: when such a sweep is done, its end names the figure.
+        algorithms: whose runs leave what this figure shows and others do not: a launch that has done some names the figure.
     """
 
     algorithms: ClassVar[tuple[str, ...]] = ()
@@ -77,8 +78,8 @@ class Figure(ABC):
 
     @classmethod
     def summary(cls) -> str:
-        """The first line of the docstring."""
-        return (cls.__doc__ or "").strip().split("\n")[0]
+        """The first sentence of the docstring."""
+        return first_sentence(cls.__doc__)
 
 
 FIGURES: Registry[type[Figure]] = Registry(

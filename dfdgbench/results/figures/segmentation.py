@@ -54,7 +54,7 @@ class Segmentation(Figure):
 class Generated(Figure):
     """Images that methods such as SFDA generate, and the masks that the source model and the adapted one see in them."""
 
-    algorithms = ("SFDA",)
+    algorithms = ("SFDA", "TransferOnly")
 
     def draw(self, sweeps: Sequence[Sweep], width: float) -> Drawn:
         rows = {}

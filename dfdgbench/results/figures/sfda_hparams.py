@@ -22,11 +22,15 @@ _WITHOUT_IPSM = 1.0  # where the paper's figure has it
 _PRINTED = "#555555"
 
 
+_OURS = ("ipsm.k", "gamma", "tau", "alpha", "beta")  # what the three are made of
+
+
 class _Point(NamedTuple):
-    """A row's cell, and the values of the three hyper-parameters that its runs had."""
+    """A row's cell, and the values of the three hyper-parameters that its runs had; of all others, what they are."""
 
     line: str
     given: dict[str, float]
+    rest: str
     column: Column
     cell: Cell
 
@@ -68,7 +72,8 @@ class SFDAHparams(Figure):
 
 
 def _points(sweeps: Sequence[Sweep]) -> list[_Point]:
-    """Every cell of SFDA's on one held-out domain that has a result, from the first such column of its part."""
+    """Every cell of SFDA's on one held-out domain that has a result, from the first such column of its part; of rows that differ
+    in other hyper-parameters, the most frequent kind."""
     several = len({part.title for sweep in sweeps for part, _, _ in sweep.filled}) > 1
     found = []
     for sweep in sweeps:
@@ -86,10 +91,12 @@ def _points(sweeps: Sequence[Sweep]) -> list[_Point]:
                 hparams = next(iter(trials.values())).record["hparams"]
                 k = float(hparams["ipsm.k"]) if hparams["gamma"] else _WITHOUT_IPSM
                 given = {"K": k, "α": float(hparams["alpha"]), "β": float(hparams["beta"])}
-                found.append(_Point(f"→ {target}" + f" ({part.title})" * several, given, *shown))
+                rest = repr(sorted((name, value) for name, value in hparams.items() if name not in _OURS))
+                found.append(_Point(f"→ {target}" + f" ({part.title})" * several, given, rest, *shown))
     if not found:
         raise ConfigError(f"There is no finished run of SFDA, which this figure shows. {wanting(sweeps)}")
-    return found
+    usual = statistics.mode(point.rest for point in found)
+    return [point for point in found if point.rest == usual]
 
 
 def _panels(points: Sequence[_Point]) -> dict[str, list[_Point]]:

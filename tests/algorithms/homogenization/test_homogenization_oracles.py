@@ -3,13 +3,13 @@
 ======  ===============================================================================================================
 1-4     tests/networks/test_network_homogenization.py: the perturbation
 5-10    tests/losses/test_homogenization_losses.py: l2-error, PSNR, SSIM
-11-15   tests/losses/test_homogenization_losses.py: statistics; 12 with the stage's sums in test_homogenization.py
-16      test_homogenization.py: the source itself has the pooled statistics
+11-15   tests/losses/test_homogenization_losses.py: statistics; 12 with the stage's sums in test_homogenization_statistics.py
+16      test_homogenization_statistics.py: the source itself has the pooled statistics
 17      tests/losses/test_homogenization_losses.py: projections
 18      here: counts of maps, and that they are those before normalisation
 19      tests/networks/test_network_homogenization.py: the reconstruction network
 20      here: nothing but the reconstruction network changes
-21-24   test_homogenization.py: no statistics, no criterion, refusals, steps, measures in between
+21-24   test_homogenization.py: no statistics, no criterion, steps, measures in between; 22 in test_homogenization_bad_input.py
 ======  ===============================================================================================================
 """
 
