@@ -31,16 +31,23 @@ class OfSource(hparams.Hparams):
     source: SourceTraining = group(SourceTraining, searched=False, doc="the source model; the owner's")
 
 
-class Adapting(OfSource):
-    """Hyper-parameters of every method that adapts it (SFDA, section 4)."""
+class Optimising(OfSource):
+    """Hyper-parameters of every method that teaches a model by it (SFDA, section 4)."""
 
-    batch_size: int = hparam(8, gt=1, doc="target images a step, and as many source images where these are read")
+    batch_size: int = hparam(
+        8, gt=1, doc="target images a step, and as many source or generated ones where it has these"
+    )
     epochs: int = hparam(120, gt=0, doc="passes over the target's images, where no --steps are given")
     lr: float = hparam(2.5e-4, gt=0, doc="learning rate of SGD at the first step; polynomial decay")
     head_lr: float = hparam(1.0, gt=0, doc="the classifier's learning rate, as a multiple of the featurizer's")
     momentum: float = hparam(0.9, gt=0, lt=1, doc="Nesterov's momentum")
     weight_decay: float = hparam(1e-4, ge=0, doc="weight decay")
     power: float = hparam(0.9, ge=0, doc="power of the learning rates' decay; 0: constant")
+
+
+class Adapting(Optimising):
+    """Hyper-parameters of every method that adapts it to images of the target."""
+
     hflip: bool = hparam(True, doc="mirror images with probability 1/2")
 
 

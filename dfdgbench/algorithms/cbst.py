@@ -16,6 +16,7 @@ from dfdgbench.engine.stage import Metrics
 from dfdgbench.hparams import hparam
 from dfdgbench.losses.pseudo_labels import class_thresholds, pseudo_labels
 from dfdgbench.networks.norm import apply_bn_policy
+from dfdgbench.seeds import generator
 from dfdgbench.settings import UNSUPERVISED_ADAPTATION, Read
 from dfdgbench.stages.adapt import Given, images_of, target_reads
 from dfdgbench.tasks.segmentation import IGNORED
@@ -31,7 +32,8 @@ class CBST(Rival):
 
     In round r the portion ``portion + r · portion_step`` of the pixels predicted as a class are labelled, by the model as it
     was when the round began. A step's batch mixes target images with source images in the proportion in which a pass over
-    the target and over ``source_share`` of the source would. Batch normalisation keeps the source's statistics.
+    the target and over ``source_share`` of the source would; with ``source_sampling=share`` its source images are of such a share
+    alone, which every round draws anew. Batch normalisation keeps the source's statistics.
     """
 
     class Hparams(Adapting):
@@ -49,6 +51,9 @@ class CBST(Rival):
         source_share: float = hparam(0.03, ge=0, le=1, doc="part of the source's images that a pass of round 1 holds")
         source_share_step: float = hparam(0.0025, ge=0, doc="what every further round adds")
         source_share_max: float = hparam(0.06, ge=0, le=1, doc="at most")
+        source_sampling: Literal["all", "share"] = hparam(
+            "all", doc="share: a round's source images are of a share of them, drawn anew for each round; all: of all"
+        )
         stride: int = hparam(4, gt=0, doc="thresholds come from every so many-th pixel")
         freeze_bn: bool = hparam(True, doc="keep batch normalisation at the source's statistics")
 
@@ -76,9 +81,8 @@ class CBST(Rival):
 
     def update(self, number: int, images: Tensor | None, labelled: Batch | None) -> Metrics:
         assert images is not None and labelled is not None
-        steps, rounds = self.given.steps, self.hparams.rounds
-        current = number * rounds // steps
-        if number == 0 or current != (number - 1) * rounds // steps:
+        current = self._round(number)
+        if number == 0 or current != self._round(number - 1):
             self._begin(current)
         with torch.no_grad():
             targets = pseudo_labels(self.labeller(images), self.thresholds, IGNORED)
@@ -89,6 +93,18 @@ class CBST(Rival):
         loss = self.given.task.loss(self.model(mixed), masks)
         self.descend(number, loss)
         return {"loss": loss.detach(), "labelled": (targets != IGNORED).float().mean()}
+
+    def source_positions(self, number: int) -> Tensor | None:
+        """The share of the round that step ``number`` is in, drawn without replacement; None where all images serve."""
+        if self.hparams.source_sampling == "all":
+            return None
+        current, (count, _) = self._round(number), self.given.counts
+        share = max(1, round(pass_of(self.given.counts, self.hparams, current)[0]))
+        return torch.randperm(count, generator=generator("source share", self.given.seed, current))[:share]
+
+    def _round(self, number: int) -> int:
+        """The round that step ``number`` is in, from 0."""
+        return int(number * self.hparams.rounds // self.given.steps)
 
     @torch.no_grad()
     def _begin(self, current: int) -> None:

@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from dfdgbench.algorithms.adaptation import Adaptation, Adapting, fixed
+from dfdgbench.algorithms.adaptation import Adaptation, Optimising, fixed
 from dfdgbench.engine.problem import Problem
 from dfdgbench.hparams import Hparams, group, hparam
 from dfdgbench.losses.dual_attention import Attention, Energies, Maps, rows
@@ -60,10 +60,9 @@ class Generating(Hparams):
     out: Range = hparam("tanh_norm", doc="tanh_norm: images in [0, 1]; tanh_bn: channels normalised over the batch")
 
 
-class Loop(Hparams):
+class Turns(Hparams):
     """How generator and model take turns."""
 
-    form: Literal["joint", "two_updates"] = hparam("joint", doc="Eq. 16 alone, or Eq. 12 and then Eq. 16")
     model_steps_per_g: int = hparam(1, gt=0, doc="the model's steps for each of the generator's")
     reuse_fakes: bool = hparam(False, doc="show the model the images that the generator was just judged by")
 
@@ -72,7 +71,6 @@ class Normalisation(Hparams):
     """Batch normalisation of the model on generated images."""
 
     fake_mode: Literal["train", "eval"] = hparam("train", doc="train: by the batch; eval: by running statistics")
-    fake_updates: bool = hparam(False, doc="whether generated images update running statistics")
 
 
 class Log(Hparams):
@@ -81,8 +79,8 @@ class Log(Hparams):
     gradients: int = hparam(50, ge=0, doc="steps between measurements of each term's gradient and of maps; 0: never")
 
 
-class GeneratedHparams(Adapting):
-    """Hyper-parameters of both stages. The defaults are the profile "recommended"."""
+class GeneratedHparams(Optimising):
+    """Hyper-parameters that have an effect with and without images of the target. The defaults are the profile "recommended"."""
 
     alpha: float = hparam(1.0, ge=0, doc="weight of the difference of outputs (Eq. 5)")
     beta: float = hparam(0.5, ge=0, doc="weight of the difference of attended features (Eq. 6)")
@@ -90,7 +88,7 @@ class GeneratedHparams(Adapting):
     mae: Difference = group(Difference, doc="difference of outputs (Eq. 5)")
     dam: AttentionMaps = group(AttentionMaps, doc="attention maps (Eq. 8 to 10)")
     g: Generating = group(Generating, doc="the generator")
-    loop: Loop = group(Loop, doc="turns")
+    loop: Turns = group(Turns, doc="turns")
     bn: Normalisation = group(Normalisation, doc="batch normalisation on generated images")
     log: Log = group(Log, doc="measurements")
 

@@ -8,9 +8,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from dfdgbench.algorithms.adaptation import SFDA_PAPER
+from dfdgbench.algorithms.adaptation import SFDA_PAPER, Adapting
 from dfdgbench.algorithms.base import register
-from dfdgbench.algorithms.generated import LITERAL, Generated, GeneratedHparams
+from dfdgbench.algorithms.generated import LITERAL, Generated, GeneratedHparams, Normalisation, Turns
 from dfdgbench.datasets.feed.training import Batch
 from dfdgbench.engine.problem import Problem
 from dfdgbench.engine.stage import Metrics
@@ -58,6 +58,18 @@ class Opponent(Hparams):
     cond: adversaries.Condition = hparam("embedding", doc="how a patch's position joins: embedding or projection")
 
 
+class Loop(Turns):
+    """How generator and model take turns."""
+
+    form: Literal["joint", "two_updates"] = hparam("joint", doc="Eq. 16 alone, or Eq. 12 and then Eq. 16")
+
+
+class NormalisationOfBoth(Normalisation):
+    """Batch normalisation of a model that sees the target's images and generated ones."""
+
+    fake_updates: bool = hparam(False, doc="whether generated images update running statistics")
+
+
 @register("SFDA", setting=SOURCE_FREE, paper=SFDA_PAPER)
 class SFDA(Generated):
     """A copy of the source model grows sure of target pixels, agrees with it on generated images, and deceives a
@@ -68,12 +80,14 @@ class SFDA(Generated):
     Adam's rate of 0.1, sums over 28,352 channels and saturated attention. The signs of Eq. 15 and 16 are the text's.
     """
 
-    class Hparams(GeneratedHparams):
+    class Hparams(GeneratedHparams, Adapting):
         tau: float | None = hparam(
             None, ge=0, doc="weight of the divergence from the target's attention; beta where not given"
         )
         gamma: float = hparam(0.01, ge=0, doc="weight of the deception (IPSM); 0: without IPSM")
         tar: Sureness = group(Sureness, doc="sureness on the target (Eq. 2)")
+        loop: Loop = group(Loop, doc="turns")
+        bn: NormalisationOfBoth = group(NormalisationOfBoth, doc="batch normalisation on generated images")
         st: Divergence = group(Divergence, doc="divergence from the target's attention (Eq. 7)")
         ipsm: Patches = group(Patches, doc="patches (Eq. 13 to 16)")
         d: Opponent = group(Opponent, doc="the discriminator")

@@ -20,7 +20,8 @@ from dfdgbench.settings import SOURCE_FREE
 class TransferOnly(Generated):
     """A new model learns from the source model on generated images; no image of either domain is read.
 
-    Of Table 4, ``beta=0`` is BNS, ``bns.weight=0`` DAD. Generated images are all that the new model's running statistics see.
+    Of Table 4, ``beta=0`` is BNS, ``bns.weight=0`` DAD. Generated images are all that the new model's running statistics see,
+    and its step is Eq. 12 alone: what SFDA has hyper-parameters of for the target's images, this has not.
     """
 
     target_images = False

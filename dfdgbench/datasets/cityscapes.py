@@ -90,10 +90,15 @@ class GTA5Cityscapes(StreetScenes):
 class SYNTHIACityscapes(StreetScenes):
     """From rendered streets (Ros et al. 2016) to German ones, 16 classes; mIoU* is the mean over ``subsets["thirteen"]``.
 
-    Parts as in :class:`GTA5Cityscapes`; SYNTHIA's images 9000 to 9399 are its validation images.
+    Parts as in :class:`GTA5Cityscapes`; SYNTHIA's images 9000 to 9399 are its validation images. Its lane markings have no
+    class, as in MaxSquare's release; "SYNTHIA-Cityscapes-lanes" counts them as road, as CRST's does.
+
+    Attributes:
+        lanes_are_road: whether lane markings are counted as road.
     """
 
     class_set = SIXTEEN
+    lanes_are_road: ClassVar[bool] = False
     subsets = {"thirteen": THIRTEEN.names}
     metadata = Metadata(
         name="SYNTHIA-Cityscapes",
@@ -118,7 +123,20 @@ class SYNTHIACityscapes(StreetScenes):
     )
 
     def open(self, index: int) -> MaskedDomain:
-        return (synthia, cityscapes)[index](self)
+        return cityscapes(self) if index else synthia(self, self.lanes_are_road)
+
+
+@DATASETS.register("SYNTHIA-Cityscapes-lanes")
+class SYNTHIACityscapesLanes(SYNTHIACityscapes):
+    """:class:`SYNTHIACityscapes` with SYNTHIA's lane markings counted as road."""
+
+    lanes_are_road = True
+    metadata = SYNTHIACityscapes.metadata.model_copy(
+        update={
+            "name": "SYNTHIA-Cityscapes-lanes",
+            "description": "SYNTHIA-Cityscapes with lane markings counted as road",
+        }
+    )
 
 
 @DATASETS.register("Cityscapes-NTHU")

@@ -42,7 +42,9 @@ SYNTHIA_IDS = {
     1: 10, 2: 2, 3: 0, 4: 1, 5: 4, 6: 8, 7: 5, 8: 13, 9: 7, 10: 11, 11: 18, 12: 17, 15: 6, 16: 9, 17: 12, 18: 14, 19: 15,
     20: 16, 21: 3,
 }  # fmt: skip
-"""SYNTHIA's label ids to the 19 classes. Void (0, 13, 14) has none, nor have lane markings (22)."""
+"""SYNTHIA's label ids to the 19 classes. Void (0, 13, 14) has none, nor have lane markings."""
+LANE_MARKING, ROAD = 22, NAMES.index("road")
+"""SYNTHIA's label id, which MaxSquare's release ignores and CRST's counts as road, and the class."""
 
 
 @dataclass(frozen=True)
@@ -200,10 +202,16 @@ SYNTHIA_LABELS = (
 """As published, in 16 bits; converted to the 19 classes in 8; the published ids in 8. The first that is there is read."""
 
 
-def synthia(dataset: StreetScenes) -> MaskedDomain:
+def synthia(dataset: StreetScenes, lanes_are_road: bool = False) -> MaskedDomain:
     """SYNTHIA-RAND-CITYSCAPES: images 0 to 8999 to learn from, 9000 to 9399 to measure on.
 
     Read from ``SYNTHIA`` or, as it is unpacked, ``SYNTHIA/RAND_CITYSCAPES``; masks as in ``SYNTHIA_LABELS``.
+
+    Args:
+        lanes_are_road: count lane markings as road; by default they have no class.
+
+    Raises:
+        DataError: lane markings are asked for and the masks that are there no longer tell them apart.
     """
     root = dataset.below("SYNTHIA")
     root = root / "RAND_CITYSCAPES" if (root / "RAND_CITYSCAPES").is_dir() else root
@@ -212,9 +220,20 @@ def synthia(dataset: StreetScenes) -> MaskedDomain:
     dataset.inside(root, *kept.folder.split("/"))
     masks = masks_of(root, images, [kept.folder], partial(_synthia_mask, kept))
     measured = _numbers(root, images) >= SYNTHIA_VALIDATION
-    read = partial(kept.read, lookup=dataset.class_set.table(kept.ids))
+    ids = _with_lanes(dataset, kept, root) if lanes_are_road else kept.ids
+    read = partial(kept.read, lookup=dataset.class_set.table(ids))
     parts = in_both_roles(np.flatnonzero(~measured), np.flatnonzero(measured))
     return MaskedDomain("SYNTHIA", root, images, masks, read, parts)
+
+
+def _with_lanes(dataset: StreetScenes, kept: SynthiaLabels, root: Path) -> Mapping[int, int]:
+    if kept.ids is not SYNTHIA_IDS:
+        raise DataError(
+            f"{dataset.metadata.name}: the masks {root / kept.folder}/NUMBER{kept.end} hold Cityscapes' classes, which do not "
+            "tell lane markings from what else has no class. Put SYNTHIA's own masks (GT/LABELS/NUMBER.png) there, or type "
+            "--dataset SYNTHIA-Cityscapes, which takes them as they are."
+        )
+    return {**kept.ids, LANE_MARKING: ROAD}
 
 
 def _synthia_labels(root: Path, images: Sequence[str]) -> SynthiaLabels:

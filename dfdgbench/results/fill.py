@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from dfdgbench.results import commands
 from dfdgbench.results.reading import Run
-from dfdgbench.results.record import Record, facts, targets, value
+from dfdgbench.results.record import Record, facts, score_key, targets, value
 from dfdgbench.results.selection import Rule, best, get_rule
 from dfdgbench.results.slots import Slot, Slots
 from dfdgbench.tables.spec import Column, Part, Row, TableSpec
@@ -91,8 +91,16 @@ def shown(found: Chosen, column: Column, row: Row) -> float:
         ]
     elif on != "target":
         envs = [domains.index(on)] if on in domains else []
-    values = [value(record, env, "test", column.metric, predictor) for env in envs]
+    values = [_scored(record, env, column.metric, predictor) for env in envs]
     return statistics.fmean(values) if values else math.nan
+
+
+def _scored(record: Record, env: int, metric: str, predictor: str) -> float:
+    """A domain's value on the split that the protocol tests on. Of a source whose test split no record holds (the protocol
+    "adaptation" scores sources on ``val`` alone), on its validation split."""
+    tested = score_key(record["args"].get("protocol") or "domainbed", env, "test", metric, predictor)
+    untested_source = tested not in record and env not in targets(record)
+    return value(record, env, "validation" if untested_source else "test", metric, predictor)
 
 
 def fill(spec: TableSpec, part: int, row: int, slots: Slots) -> Filled:

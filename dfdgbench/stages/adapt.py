@@ -85,6 +85,11 @@ class Method(nn.Module):
     def update(self, number: int, images: Tensor | None, labelled: Batch | None) -> Metrics:
         """Step ``number`` on images [B, 3, H, W] of the target and labelled ones of the source, where the method reads these."""
 
+    def source_positions(self, number: int) -> Tensor | None:
+        """Which of the labelled source images step ``number``'s are drawn from, positions int64 [N] among all of them; None:
+        from all. A pure function of ``number``: batches are made ahead."""
+        return None
+
     def diagnostics(self) -> Mapping[str, NDArray[Any]]:
         """Arrays that are kept beside every record; takes no randomness."""
         return {}
@@ -162,11 +167,12 @@ class Adapt(PredictorStage):
     def start(self, work: Work) -> State:
         method = self.method(self._given(work), self.hparams)
         hflip = getattr(self.hparams, "hflip", True)
-        streams = [
+        target, source = (
             work.pair_feed(reads, self.batch_size, purpose, hflip=hflip) if reads else None
             for reads, purpose in ((self.targets, "target"), (self.labelled, "source"))
-        ]
-        return State(moving=Moving(method), _method=method, _feeds=streams, _streams=None)
+        )
+        feeds = [target, source and source.narrowed(method.source_positions)]
+        return State(moving=Moving(method), _method=method, _feeds=feeds, _streams=None)
 
     def _given(self, work: Work) -> Given:
         source: ScoreMaps = work.input(self.source)

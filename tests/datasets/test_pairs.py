@@ -145,3 +145,18 @@ def test_wrong_options(scenes: MaskedDomain, tmp_path: Path) -> None:
         PairFeed([labelled(scenes)], 0, 0, [reader(scenes, "fast", tmp_path)])
     with pytest.raises(DataError, match="has no mask: it is unlabelled"):
         scenes.mask(0)
+
+
+def test_a_narrowed_feed_draws_from_the_positions_of_its_batch_alone(scenes: MaskedDomain, tmp_path: Path) -> None:
+    whole = PairFeed([labelled(scenes)], 8, 0, [reader(scenes, "fast", tmp_path)], hflip=False)
+    each = whole.readers[0].start(np.arange(1, 6))()[0]
+
+    def drawn(feed: PairFeed, k: int) -> set[int]:
+        return {int((each == image).flatten(1).all(1).nonzero().item()) for image in feed.batch(k)[0]}
+
+    narrow = whole.narrowed(lambda k: torch.tensor([2] if k else [0, 4]))
+    assert drawn(narrow, 0) == {0, 4} and drawn(narrow, 1) == {2}
+    assert same(next(narrow.prefetch(1)), narrow.batch(1))
+    assert len(drawn(whole, 0)) > 2
+    assert same(whole.narrowed(lambda k: None).batch(0), whole.batch(0))
+    assert same(whole.narrowed(lambda k: torch.arange(5)).batch(0), whole.batch(0))

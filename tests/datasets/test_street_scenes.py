@@ -203,6 +203,41 @@ def test_synthia_is_cut_by_number_and_read_in_16_bits(
         assert domain.mask(key).tolist() == mapped(blocks(number, SYNTHIA_LABELS), classes)
 
 
+def test_synthias_lane_markings_are_road_in_a_data_set_of_their_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plain = opened(planted("SYNTHIA-Cityscapes", tmp_path, monkeypatch), 0)
+    lanes = opened(planted("SYNTHIA-Cityscapes-lanes", tmp_path, monkeypatch), 0)
+    classes, seen = without(SYNTHIA_IDS, SIXTEEN.kept), 0
+    for key, number in enumerate((0, 1, 8999, 9000)):
+        ids = blocks(number, SYNTHIA_LABELS)
+        assert lanes.mask(key).tolist() == mapped(ids, {**classes, 22: SIXTEEN.names.index("road")})
+        differ = plain.mask(key) != lanes.mask(key)
+        assert (differ == (ids == 22)).all() and (plain.mask(key)[differ] == 255).all()
+        seen += int(differ.sum())
+    assert seen > 0
+    # What was made of the one reading (stores of masks, artifacts) is never taken for the other's.
+    assert plain.fingerprint() != lanes.fingerprint()
+    shutil.rmtree(tmp_path / "SYNTHIA/GT")
+    for number in (0, 1, 8999, 9000):
+        grey_mask(tmp_path / f"SYNTHIA/parsed_LABELS/{number:07d}.png", np.full((12, 24), 22))
+    again = opened(DATASETS.get("SYNTHIA-Cityscapes-lanes")(tmp_path), 0)
+    assert (again.mask(0) == SIXTEEN.names.index("road")).all()
+
+
+def test_masks_that_no_longer_tell_lane_markings_are_refused_where_these_are_asked_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dataset = planted("SYNTHIA-Cityscapes-lanes", tmp_path, monkeypatch)
+    shutil.rmtree(tmp_path / "SYNTHIA/GT")
+    for number in (0, 1, 8999, 9000):
+        grey_mask(tmp_path / f"SYNTHIA/GT/LABELS/{number:07d}_labelTrainIds.png", blocks(number, range(19)))
+    with pytest.raises(
+        DataError, match=r"NUMBER_labelTrainIds\.png hold Cityscapes' classes.*--dataset SYNTHIA-Cityscapes,"
+    ):
+        dataset.domain(0)
+
+
 def test_synthias_masks_in_8_bits_where_the_published_ones_belong(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

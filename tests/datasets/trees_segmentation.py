@@ -123,6 +123,7 @@ def camvid(root: Path) -> dict[str, Any]:
 TREES: dict[str, Callable[[Path], dict[str, Any]]] = {
     "GTA5-Cityscapes": gta5_to_cityscapes,
     "SYNTHIA-Cityscapes": synthia_to_cityscapes,
+    "SYNTHIA-Cityscapes-lanes": synthia_to_cityscapes,
     "Cityscapes-NTHU": cityscapes_to_nthu,
     "Cityscapes-NTHU-disjoint": cityscapes_to_nthu,
     "CamVid": camvid,

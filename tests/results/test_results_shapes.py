@@ -83,6 +83,14 @@ def test_a_record_that_says_not_what_it_was_trained_on(tmp_path: Path) -> None:
     assert means(table) == [[70.0]]
 
 
+def test_sources_that_are_not_tested_show_their_validation_split(tmp_path: Path) -> None:
+    """The protocol "adaptation" records ``val`` of sources and ``test`` of targets (SFDA's Table 4 is of sources)."""
+    rows = [Row(label="Ours", algorithm="A", on="sources", options={"train_envs": [1, 2], "protocol": "adaptation"})]
+    spec = small(rows=rows, parts=[one_column(metric="miou")], trials=1)
+    table = filled(spec, tmp_path, env0_test_acc=0.1, env0_test_miou=0.2, env1_val_miou=0.6, env2_val_miou=0.8)
+    assert means(table) == [[70.0]]
+
+
 def test_rows_that_show_the_runs_of_another(tmp_path: Path) -> None:
     rows = [
         Row(label="mask", of="Own: DMG", predictor="mask-ens"),

@@ -7,6 +7,7 @@ and ``k``.
 
 from __future__ import annotations
 
+import copy
 import itertools
 from collections.abc import Callable, Iterator, Sequence
 from functools import cached_property
@@ -115,6 +116,18 @@ class PairFeed:
         self.splits, self.batch_size, self.seed, self.hflip = list(splits), batch_size, seed, hflip
         self.readers = [reader.seeing(split) for split, reader in zip(splits, readers, strict=True)]
         self.ends = np.cumsum([len(split) for split in splits])
+        self._among: Callable[[int], Tensor | None] = lambda k: None
+
+    def narrowed(self, among: Callable[[int], Tensor | None]) -> PairFeed:
+        """This feed, whose batch ``k`` is drawn from the images ``among(k)`` alone.
+
+        Args:
+            among: from a batch's number to positions int64 [N] in the row of all splits' images, N > 0; None: all images. A
+                pure function, as batches are.
+        """
+        made = copy.copy(self)
+        made._among = among
+        return made
 
     def batch(self, k: int) -> Batch:
         """Batch ``k``: images float32 [B, 3, H, W] in [0, 1] and masks int64 [B, H, W]."""
@@ -126,7 +139,10 @@ class PairFeed:
 
     def _started(self, k: int) -> Callable[[], Batch]:
         random = generator("batch", self.seed, k)
-        positions = torch.randint(int(self.ends[-1]), (self.batch_size,), generator=random).numpy()
+        among = self._among(k)
+        count = int(self.ends[-1]) if among is None else len(among)
+        drawn = torch.randint(count, (self.batch_size,), generator=random)
+        positions = (drawn if among is None else among[drawn]).numpy()
         mirrored = (torch.rand((self.batch_size,), generator=random) < 0.5).numpy() if self.hflip else None
         owners = np.searchsorted(self.ends, positions, side="right")
         waiting = []
