@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from dfdgbench.algorithms.aggregate import Aggregate
-from dfdgbench.algorithms.dmg import DMG
+from dfdgbench.algorithms.dmg import DMG, RESNET_STAGES
 from dfdgbench.engine.evaluation import scores_of
 from dfdgbench.networks.base import NetworkSpec
 
@@ -48,14 +48,16 @@ def report(title: str, seconds: Mapping[str, list[float]], plain: str) -> None:
     """One line a variant: milliseconds, and how many times the plain one's."""
     for name, values in seconds.items():
         middle = 1000 * statistics.median(values)
-        print(f"{title:44} {name:28} {middle:9.1f} ms   {ratio(seconds, name, plain):6.3f} x", flush=True)
+        print(f"{title:62} {name:28} {middle:9.1f} ms   {ratio(seconds, name, plain):6.3f} x", flush=True)
 
 
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--networks", nargs="+", default=["alexnet", "resnet18"])
-    parser.add_argument("--sites", default="paper")
+    parser.add_argument(
+        "--sites", choices=RESNET_STAGES, default="paper", help="'script' also masks what enters a ResNet's layer3"
+    )
     parser.add_argument("--domains", type=int, default=3)
     parser.add_argument("--batch", type=int, default=64)
     parser.add_argument("--rounds", type=int, default=9)
@@ -79,7 +81,8 @@ def _measure(name: str, options: argparse.Namespace, device: torch.device) -> No
     labels = torch.randint(CLASSES, (options.batch,), generator=random).to(device)
     minibatches = list(zip(images.chunk(domains), labels.chunk(domains), strict=True))
     steps = {"Aggregate": lambda: plain.update(minibatches), "DMG": lambda: masked.update(minibatches)}
-    report(f"{name}: training step, batch {options.batch}", rounds_of(steps, options.rounds, device), "Aggregate")
+    title = f"{name}, {options.sites}'s sites: training step, batch {options.batch}"
+    report(title, rounds_of(steps, options.rounds, device), "Aggregate")
 
     plain.eval()
     masked.eval()
@@ -95,7 +98,7 @@ def _measure(name: str, options: argparse.Namespace, device: torch.device) -> No
         "pred-ens": lambda: pass_of(lambda: masked.predict(images)),
         f"all {len(views)} predictors": lambda: pass_of(lambda: scores_of(views, images)),
     }
-    title = f"{name}: evaluation, batch {options.batch}, {domains} sources"
+    title = f"{name}, {options.sites}'s sites: evaluation, batch {options.batch}, {domains} sources"
     report(title, rounds_of(passes, options.rounds, device), "one pass of the network")
 
 

@@ -21,10 +21,11 @@ from dfdgbench.settings import DOMAIN_GENERALISATION
 
 @register("SelfReg", setting=DOMAIN_GENERALISATION, paper=Paper("Kim et al. 2021", arxiv="2104.09841"))
 class SelfReg(ERM):
-    """Pull logits and projected features of images of one class together, whatever their domains.
+    """Pull logits and features of images of one class together, whatever their domains.
 
-    Each image meets another of its class, and a mixture of two others; the weight between both terms is drawn from
-    Beta(0.5, 0.5). The projection is trained with the rest (in DomainBed it is left out of the optimiser).
+    Each image meets another of its class, and a mixture of this one and a third; the weight between both terms, and in the
+    mixture, is drawn from Beta(0.5, 0.5). Logits meet logits, features what a projection makes of the other's features. The
+    projection is trained with the rest (in DomainBed it is left out of the optimiser).
     """
 
     class Hparams(ERM.Hparams):
@@ -33,7 +34,7 @@ class SelfReg(ERM):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         size = self.network.n_features
-        hidden = size if size <= 512 else size // 2
+        hidden = size if size == 2048 else 2 * size
         with torch.random.fork_rng(devices=[]):
             torch.default_generator.manual_seed(seed_hash(self.seed, "projection"))
             self.projection = nn.Sequential(
@@ -54,20 +55,23 @@ class SelfReg(ERM):
         features = self.network.features(images)
         logits, projected = self.network.classifier(features), self.projection(features)
         share = float(np.random.beta(0.5, 0.5))
-        other, first, second = (shuffled_within_classes(labels) for _ in range(3))
-        alike = logits.new_zeros(())
-        for found, weight in ((logits, 1.0), (projected, self.hparams.feature_weight)):
-            mixed = share * found[first] + (1 - share) * found[second]
-            alike = alike + weight * share * functional.mse_loss(found, found[other])
-            alike = alike + weight * (1 - share) * functional.mse_loss(found, mixed)
-        loss = functional.cross_entropy(logits, labels)
-        self.descend(loss + loss.detach().clamp(max=1.0) * alike)
-        return {"loss": loss.detach()}
+        second, third = shuffled_within_classes(labels)
+        apart = logits.new_zeros(())
+        for own, others, weight in ((logits, logits, 1.0), (features, projected, self.hparams.feature_weight)):
+            mixed = share * others[second] + (1 - share) * others[third]
+            met = share * functional.mse_loss(own, others[second]) + (1 - share) * functional.mse_loss(own, mixed)
+            apart = apart + weight * met
+        nll = functional.cross_entropy(logits, labels)
+        loss = nll + nll.detach().clamp(max=1.0) * apart
+        self.descend(loss)
+        return {"loss": loss.detach(), "nll": nll.detach()}
 
 
-def shuffled_within_classes(labels: Tensor) -> Tensor:
-    """For every example of labels [B] the position of one of its own class: a random permutation within each class."""
-    order = torch.randperm(len(labels)).to(labels.device)
-    shuffled = torch.empty_like(labels)
-    shuffled[labels.argsort(stable=True)] = order[labels[order].argsort(stable=True)]
-    return shuffled
+def shuffled_within_classes(labels: Tensor) -> tuple[Tensor, Tensor]:
+    """For every example of labels [B] the positions of two of its own class: random permutations within each class."""
+    known = labels.cpu()
+    second, third = torch.empty_like(known), torch.empty_like(known)
+    for members in known.argsort().split(known.bincount().tolist()):
+        for found in (second, third):
+            found[members] = members[torch.randperm(len(members))]
+    return second.to(labels.device), third.to(labels.device)

@@ -216,11 +216,43 @@ def test_selfreg_meets_its_own_class() -> None:
     seen = set()
     for seed in range(30):
         torch.manual_seed(seed)
-        order = shuffled_within_classes(labels)
-        assert sorted(order.tolist()) == list(range(7))
-        assert torch.equal(labels[order], labels)
-        seen.add(tuple(order.tolist()))
+        orders = shuffled_within_classes(labels)
+        for order in orders:
+            assert sorted(order.tolist()) == list(range(7))
+            assert torch.equal(labels[order], labels)
+        seen.add(tuple(torch.cat(orders).tolist()))
     assert len(seen) > 10
+    assert any(orders[:7] != orders[7:] for orders in seen)
+
+
+def test_selfreg_without_others_of_a_class_pulls_features_to_their_own_projection() -> None:
+    """Every image then meets itself: logits agree, and of both features' terms the share of the mixture drops out."""
+    algorithm = made("SelfReg", feature_weight=0.7)
+    images = batches()[0][0]
+    features = algorithm.network.features(images[:3])
+    pulled = functional.mse_loss(features, algorithm.projection(features))
+    nll = functional.cross_entropy(algorithm.network.classifier(features), LABELS[:3])
+    expected = nll + min(nll.item(), 1.0) * 0.7 * pulled
+    assert pulled > 1e-3
+    found = algorithm.update([(images[:3], LABELS[:3])])
+    assert float(found["loss"]) == pytest.approx(float(expected), rel=1e-5)
+
+
+def test_selfreg_weighs_both_terms_by_one_draw() -> None:
+    algorithm = made("SelfReg", feature_weight=0.0)
+    with torch.no_grad():
+        algorithm.network.classifier.weight.mul_(100)  # logits that differ
+    images = torch.cat([x for x, _ in batches()])
+    labels = torch.cat([y for _, y in batches()])
+    logits = algorithm.predict(images)
+    seed_everything(3)
+    share, (second, third) = np.random.beta(0.5, 0.5), shuffled_within_classes(labels)
+    single, mixed = logits - logits[second], logits - share * logits[second] - (1 - share) * logits[third]
+    nll = functional.cross_entropy(logits, labels)
+    apart = share * single.pow(2).mean() + (1 - share) * mixed.pow(2).mean()
+    assert apart > 0.01
+    expected = nll + min(nll.item(), 1.0) * apart
+    assert logged(algorithm, seed=3)["loss"] == pytest.approx(float(expected), rel=1e-5)
 
 
 def test_selfregs_projection_is_trained() -> None:

@@ -52,6 +52,15 @@ def arrays(trial: int, weight: float) -> dict[str, np.ndarray]:
     }
 
 
+def two_grids() -> TableSpec:
+    """The overlap's weights, then those of the L1 norm with the overlap's 0, and a run that has both."""
+    given = [{"lambda_iou": weight} for weight in WEIGHTS]
+    given += [{"lambda_iou": 0.0, "lambda_sparsity": weight} for weight in (0.1, 10.0)]
+    given.append({"lambda_iou": 0.5, "lambda_sparsity": 0.5})
+    rows = [Row(label=str(place), algorithm="DMG", hparams=hparams) for place, hparams in enumerate(given)]
+    return spec().model_copy(update={"rows": rows})
+
+
 def sweep(folder: Path, table: TableSpec, masks: bool = True) -> Path:
     """A finished sweep of ``table``, whose accuracies say which mask and which domain they are of."""
     for entry in plan(table, folder, trials=2):
@@ -65,7 +74,8 @@ def sweep(folder: Path, table: TableSpec, masks: bool = True) -> Path:
         finish(folder, entry, 0.4 + 0.1 * weight + 0.02 * trial, **scores)
         run = folder / "runs" / entry["id"]
         lines = [json.loads(line) for line in (run / "results.jsonl").read_text().splitlines()]
-        lines = [line | {"hparams": {"lambda_iou": weight, "lambda_sparsity": 0.0}} for line in lines]
+        sparsity = entry["config"]["hparams"].get("lambda_sparsity", 0.0)
+        lines = [line | {"hparams": {"lambda_iou": weight, "lambda_sparsity": sparsity}} for line in lines]
         (run / "results.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
         if masks:
             diagnostics.write(run, lines[-1]["step"], arrays(trial, weight))
@@ -110,7 +120,47 @@ def test_the_curves_against_lambda(tmp_path):
         assert line.get_ydata().tolist() == pytest.approx(values)
     assert out.get_xscale() == "symlog"
     assert [tick.get_text() for tick in out.get_xticklabels()] == ["0", "0.01", "1"]
-    assert "on the sources' training images" in result.notes[0]
+    assert "on the sources' training images" in result.notes[1]
+
+
+def test_the_overlap_of_every_layer_has_a_line(tmp_path):
+    result = drawn("dmg-lambda", sweep(tmp_path / "s", spec()))
+    pooled, *layers = result.canvas.axes[2].lines
+    expected = {"layer4": [79, 78.9, 69], "fc": [49, 48.9, 39]}
+    assert [line.get_ydata().tolist() for line in layers] == [pytest.approx(values) for values in expected.values()]
+    assert {line.get_color() for line in layers} == {pooled.get_color()}, "a colour is a held-out domain's"
+    assert len({line.get_marker() for line in (pooled, *layers)}) == 3
+    assert [text.get_text() for text in result.canvas.legends[0].get_texts()] == [
+        "→ handwritten",
+        *expected,
+        "all layers",
+    ]
+    assert "all layers as one mask" in result.notes[0]
+
+
+@pytest.mark.parametrize(("width", "labelled"), [(6.75, [1, 1, 1, 1, 1, 1]), (3.25, [0, 0, 1, 0, 0, 1])])
+def test_each_weight_that_varies_has_a_row_of_its_own(tmp_path, width, labelled):
+    result = FIGURES.get("dmg-lambda")().draw(open_sweeps("dmg-lambda", [sweep(tmp_path / "s", two_grids())]), width)
+    panels = result.canvas.axes
+    assert [axes.get_ylabel() for axes in panels[:3]] == [axes.get_ylabel() for axes in panels[3:]]
+    names = ["λ of the overlap"] * 3 + ["λ of the L1 norm"] * 3
+    assert [axes.get_xlabel() for axes in panels] == [
+        name * bool(shown) for name, shown in zip(names, labelled, strict=True)
+    ]
+    for axes, places in zip(panels, [list(WEIGHTS)] * 3 + [[0, 0.1, 10]] * 3, strict=True):
+        assert axes.lines[0].get_xdata().tolist() == places
+    assert panels[3].lines[0].get_ydata().tolist() == pytest.approx([41, 41, 41]), "the overlap's weight is 0 in all"
+    assert "2 runs differ from those drawn in both weights" in result.notes[1]
+
+
+def test_a_layer_that_some_runs_lack_is_drawn_where_it_is(tmp_path):
+    folder = sweep(tmp_path / "s", spec())
+    for run in folder.glob("runs/*"):
+        record = json.loads((run / "results.jsonl").read_text().splitlines()[-1])
+        if record["hparams"]["lambda_iou"] == 1:
+            diagnostics.write(run, record["step"], arrays(0, 1.0) | {"sites": np.array(["layer3", "fc"])})
+    lines = drawn("dmg-lambda", folder).canvas.axes[2].lines
+    assert [line.get_xdata().tolist() for line in lines] == [[*WEIGHTS], [0, 0.01], [*WEIGHTS], [1]]
 
 
 def test_with_an_official_protocol_in_domain_is_what_it_says(tmp_path):

@@ -11,6 +11,8 @@ from pathlib import Path
 import pytest
 
 from dfdgbench.cli.main import main
+from dfdgbench.datasets.base import DATASETS
+from dfdgbench.datasets.segmentation import SegmentationDataset
 from dfdgbench.results.slots import places_of
 from dfdgbench.results.table import Table, build
 from dfdgbench.tables import spec as specs
@@ -131,6 +133,49 @@ def test_dmgs_in_domain_accuracy_is_the_mean_over_the_sources_of_the_analysed_sh
         assert combined[target] == cells[1, "DMG (Ours)", target]
 
 
+@pytest.mark.parametrize(("name", "means"), [("sfda-table1", 13), ("sfda-table2", 14)])
+def test_sfdas_means_are_those_of_their_rows(name: str, means: int, capsys: pytest.CaptureFixture[str]) -> None:
+    """Spec sfda, section 9: mIoU, and mIoU* over the subset that records take it over, within what truncation explains."""
+    assert main(["table", name]) == 0
+    lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith("|")]
+    spec, seen = specs.load(name), 0
+    for part, block in zip(spec.parts, build(spec).blocks, strict=True):
+        dataset = DATASETS.get(part.dataset)
+        assert issubclass(dataset, SegmentationDataset)
+        over = {"miou": dataset.metadata.classes}
+        over |= {f"miou_{subset}": classes for subset, classes in dataset.subsets.items()}
+        for row in block.rows:
+            printed = {
+                column.metric: cell.published
+                for column, cell in zip(block.columns, row.cells, strict=True)
+                if cell.published is not None
+            }
+            for metric, classes in over.items():
+                values = [printed[f"iou_{each}"].value for each in classes]
+                assert printed[metric].value == pytest.approx(sum(values) / len(values), abs=0.03), (row.label, metric)
+                shown = [line for line in lines if line.split("|")[1].strip() == row.label]
+                assert any(f"({printed[metric].text})" in line for line in shown)
+                seen += 1
+    assert seen == means
+
+
+def test_what_sfda_does_not_print_has_places_of_its_own() -> None:
+    """Spec sfda, section 4 and 6.2: scores at native size beside those at the resized one; Cityscapes with 13 and 19 classes."""
+    for number, targets in ((1, ["Cityscapes"]), (2, ["Cityscapes"]), (3, ["Rome", "Rio", "Tokyo", "Taipei"])):
+        spec = specs.load(f"sfda-table{number}")
+        assert spec.options["native_size"] is True
+        for part, block in zip(spec.parts, build(spec).blocks, strict=True):
+            native = [column for column in part.shown() if column.metric == "native_miou"]
+            assert [column.targets for column in native] == [targets]
+            place = block.columns.index(native[0])
+            assert not any(row.cells[place].published for row in block.rows)
+    parts = {part.title: part for part in specs.load("sfda-table4").parts}
+    ours = parts["Cityscapes (19 classes)"]
+    assert ours.published is None and ours.options["train_envs"] == ["Cityscapes"]
+    wanted = {"Cityscapes": 13, "Cityscapes (19 classes)": 19}
+    assert {title: len(DATASETS.get(parts[title].dataset).metadata.classes) for title in wanted} == wanted
+
+
 def test_rows_that_are_run_say_the_same_of_a_table_that_they_show() -> None:
     """Tables that show another's runs are whole in its sweep."""
     for name in PUBLISHED:
@@ -141,3 +186,15 @@ def test_rows_that_are_run_say_the_same_of_a_table_that_they_show() -> None:
                 (i, j) for i, part in enumerate(spec.parts) for j, row in spec.run_rows() if spec.stands(row, part)
             }
             assert {place for found in places.values() for place in found} == wanted
+
+
+@pytest.mark.parametrize("name", ["dmg-table1", "dmg-table2", "dmg-table6"])
+def test_multi_headed_with_a_shared_head_is_run_on_alexnet_alone(name: str) -> None:
+    """Spec dmg, section 7: both kinds of heads are reported where the release had one in every head's place."""
+    spec = specs.load(name)
+    rows = {row.label: row for row in spec.rows if row.algorithm == "Multi-Headed"}
+    shared, usual = rows.pop("Multi-Headed, shared head"), rows.pop("Multi-Headed")
+    assert (shared.hparams, usual.hparams, shared.options) == ({"shared_head": True}, {}, usual.options)
+    assert [part.title for part in spec.parts if spec.stands(shared, part)] == ["AlexNet"]
+    assert all(spec.stands(usual, part) for part in spec.parts)
+    assert not rows
