@@ -11,6 +11,7 @@ from dfdgbench.algorithms.erm import ERM
 from dfdgbench.engine.problem import Problem
 from dfdgbench.engine.stage import PredictorStage, Stage
 from dfdgbench.hparams import Hparams, group, hparam
+from dfdgbench.stages.coded import Coded, Storing
 from dfdgbench.stages.distilled import DistilledSet, Part
 from dfdgbench.stages.label_views import Mixture
 from dfdgbench.stages.pool import Shard
@@ -52,6 +53,7 @@ class DistilledHparams(Hparams):
     ipc: int = hparam(10, gt=0, doc="images a class (of each domain, where distilled per domain)")
     approach: Approach = hparam("across", doc="one set of all source domains, or one of each")
     squeeze: Squeezing = group(Squeezing, searched=False, doc="the models; the owner's, and fixed in a search")
+    store: Storing = group(Storing, searched=False, doc="how the images are kept; the owner's")
     relabel: Relabelling = group(Relabelling, searched=False, doc="the soft labels; the owner's")
     student: Studying = group(Studying, doc="the student")
 
@@ -107,7 +109,9 @@ class Distilled(Algorithm):
 
     @staticmethod
     def part(made_from: Squeezed, shards: Sequence[Shard], hparams: Any) -> Part:
-        """One set's images with the models that label them."""
+        """One set's images as they are kept, with the models that label them."""
+        if hparams.store.codec != "raw":
+            shards = [Coded(shard, hparams.store) for shard in shards]
         return Part(tuple(shards), made_from.models, hparams.ipc * made_from.problem.network.num_classes)
 
     @staticmethod

@@ -31,6 +31,9 @@ class ViewOptions(Protocol):
     def cutmix(self) -> float: ...
 
     @property
+    def partners(self) -> str: ...
+
+    @property
     def shuffle_cells(self) -> bool: ...
 
 
@@ -96,7 +99,8 @@ def draw_epoch(
     """The views of one epoch, a pure function of ``seed`` and ``epoch``.
 
     Args:
-        owners: the part of the set that each image is of, [n]; CutMix partners are of the same part.
+        owners: the part of the set that each image is of, [n]; CutMix partners are of the same part, or with the option
+            "any" of any.
         size: side of the images; batch: images a batch, the last one may be smaller.
     """
     torch_draw, draw = generator(seed, "views", epoch), np.random.default_rng(seed_hash(seed, "mixing", epoch))
@@ -113,7 +117,8 @@ def draw_epoch(
     shares = draw.beta(options.cutmix, options.cutmix, len(starts)) if options.cutmix else np.ones(len(starts))
     centres = draw.integers(0, size, (len(starts), 2))
     boxes = [cutmix_box(float(share), size, *map(int, centre)) for share, centre in zip(shares, centres, strict=True)]
-    partners = [_partners(owners[images[start : start + batch]], draw) for start in starts]
+    parts = owners if options.partners == "own" else torch.zeros_like(owners)
+    partners = [_partners(parts[images[start : start + batch]], draw) for start in starts]
     return EpochViews(
         order=images.to(torch.int32),
         crops=torch.from_numpy(crops.astype(np.int16)),

@@ -35,6 +35,11 @@ class Relabelling(Hparams):
     )
     crop: float = hparam(0.08, gt=0, le=1, doc="smallest area of the random crop")
     cutmix: float = hparam(1.0, ge=0, doc="alpha of CutMix's Beta, one draw a batch; 0: no CutMix")
+    partners: Literal["own", "any"] = hparam(
+        "own",
+        doc="who is mixed in by CutMix: images of the same domain's set, or of any in the batch; the models of the image that is "
+        "mixed into label both",
+    )
     shuffle_cells: bool = hparam(False, doc="exchange halves of each image first, left and right, top and bottom")
     epochs_per_shard: int = hparam(50, gt=0, doc="epochs a record")
     together: int = hparam(8, gt=0, doc="batches that are labelled in one forward pass; changes only the last digits")
@@ -72,9 +77,13 @@ class Labeller:
             flip=self.flip,
         )
 
-    @torch.no_grad()
     def logits(self, views: EpochViews, first: int) -> list[Tensor]:
         """float16 logits [B, K] of ``together`` batches from batch ``first`` on."""
+        return list(self.answers(views, first).half().split(self.batch))
+
+    @torch.no_grad()
+    def answers(self, views: EpochViews, first: int) -> Tensor:
+        """The same of all these batches, one after the other, as the models give them: float32 [n, K]."""
         count = min(self.hparams.together, len(views.shares) - first)
         shown, chosen = show(views, first, self.batch, self.images.images, self.transfer, together=count)
         owners = self.images.owners[views.order[first * self.batch : (first + count) * self.batch].long()]
@@ -91,7 +100,7 @@ class Labeller:
                 labelled = found.new_zeros(len(shown), found.shape[-1])
             labelled[there] = _combined(found, of_batch[rows])
         assert labelled is not None
-        return list(labelled.half().split(self.batch))
+        return labelled
 
 
 def _combined(logits: Tensor, of_batch: Tensor) -> Tensor:

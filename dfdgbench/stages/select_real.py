@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -35,6 +35,11 @@ class Choosing(Hparams):
 
     factor: int = hparam(2, gt=0, doc="crops along a side of an image")
     crops: int = hparam(5, gt=0, doc="random crops of each real image (m); more where a class has too few images")
+    fallback: Literal["more-crops", "repeat", "refuse"] = hparam(
+        "more-crops",
+        doc="where a class has fewer images than crops are wanted: more crops of each, second-best ones after the best; the best "
+        "crop of each image again and again; or an error",
+    )
     candidates: int = hparam(300, gt=0, doc="real images of a class that are looked at, at most (mipc)")
     crop: float = hparam(0.08, gt=0, le=1, doc="smallest area of a crop")
 
@@ -86,7 +91,7 @@ class StitchCrops(ChooseReal):
     """Crops of real images that the model recognises best, four to an image (RDED).
 
     Of each real image the crop of the lowest cross-entropy comes first; images go by that cross-entropy. Where a class has fewer
-    than ``factor² · ipc`` images, more crops are drawn of each, and second-best crops follow the best ones.
+    than ``factor² · ipc`` images, ``fallback`` says what else is taken.
     """
 
     kind = "rded"
@@ -100,17 +105,29 @@ class StitchCrops(ChooseReal):
         (model,) = state._models
         wanted = self.hparams.factor**2 * self.ipc
         found = self.of_class(work, label, self.hparams.candidates)
-        count = crops_of_each(wanted, len(found), self.hparams.crops)
+        more = self.hparams.fallback == "more-crops"
+        count = crops_of_each(wanted, len(found), self.hparams.crops) if more else self.hparams.crops
         if len(found) < wanted:
-            name = self.problem.metadata.classes[label]
-            work.log(
-                f"'{name}' has {len(found)} images for the {wanted} crops that ipc={self.ipc} needs: {count} crops of each are "
-                "drawn, and second-best crops are taken after the best of every image."
-            )
+            self._tell(work, label, len(found), wanted, count)
         crops = self._crops(work, found, count, label)
         scores = crop_scores(model, crops.flatten(0, 1), label, self.problem.image_size, work).view(len(found), count)
-        images, kinds = ranked(scores, wanted)
+        images, kinds = ranked(scores, wanted) if more else repeated(scores, wanted)
         return stitch(crops[images, kinds], self.ipc, self.hparams.factor, self.problem.image_size)
+
+    def _tell(self, work: Work, label: int, images: int, wanted: int, count: int) -> None:
+        """Say what is done about a class with too few images; ``DataError`` where that is nothing."""
+        name, fallback = self.problem.metadata.classes[label], self.hparams.fallback
+        short = f"'{name}' has {images} images for the {wanted} crops that ipc={self.ipc} needs"
+        if fallback == "refuse":
+            most = images // self.hparams.factor**2
+            fewer = f"--hparam ipc={most} or less, or " if most else ""
+            raise DataError(
+                f"'{self.title}': {short}, of at most {self.hparams.candidates} that are looked at (candidates). Type {fewer}"
+                "another fallback than 'refuse', more-crops or repeat: --hparam recover.fallback=more-crops (DTL-DSM: "
+                "rded.fallback)."
+            )
+        done = f"{count} crops of each are drawn, and second-best crops are taken after the best of every image"
+        work.log(f"{short}: {done if fallback == 'more-crops' else 'the best crop of each is taken more than once'}.")
 
     def _crops(self, work: Work, found: Sequence[tuple[int, int]], count: int, label: int) -> Tensor:
         """Square crops at the files' own resolution, uint8 [n, count, 3, s, s]."""
@@ -182,6 +199,13 @@ def ranked(scores: Tensor, wanted: int) -> tuple[Tensor, Tensor]:
         images.append(chosen)
         kinds.append(order[chosen, rank])
     return torch.cat(images)[:wanted], torch.cat(kinds)[:wanted]
+
+
+def repeated(scores: Tensor, wanted: int) -> tuple[Tensor, Tensor]:
+    """As :func:`ranked` of every image's best crop alone, which are taken again, in their order, where they are too few."""
+    images, kinds = ranked(scores, len(scores))
+    places = torch.arange(wanted) % len(scores)
+    return images[places], kinds[places]
 
 
 def stitch(crops: Tensor, count: int, factor: int, size: int) -> Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
@@ -10,7 +11,7 @@ from dfdgbench.engine.problem import Problem
 from dfdgbench.engine.snapshots import State
 from dfdgbench.engine.stage import Stage
 from dfdgbench.engine.work import Work
-from dfdgbench.errors import NoBatchNormError
+from dfdgbench.errors import ConfigError, NoBatchNormError
 from dfdgbench.hparams import Hparams, case, hparam
 from dfdgbench.networks.base import resolve, weights_id
 from dfdgbench.networks.needs import require_batch_norm
@@ -26,6 +27,11 @@ class Squeezing(Hparams):
     """Hyper-parameters of the squeeze: DomainBed's ERM (spec, section 3). They belong to the owner of the data."""
 
     network: str = hparam("resnet18", small=case("smallcnn"), doc="the network that is squeezed")
+    weights: tuple[str, ...] = hparam(
+        (),
+        doc="initial weights of every squeezed network, as --weights names them; where not given its default ones (torchvision's "
+        "V1), or random ones with --weights none",
+    )
     bn: BatchNorm = hparam(
         "paper",
         doc="batch normalisation: frozen across domains (live where the initial weights are random) and live per domain (paper), "
@@ -90,15 +96,19 @@ class Squeezed:
     models: tuple[Stage, ...]
 
 
-def squeezed_problem(problem: Problem, network: str) -> Problem:
-    """The same problem with ``network`` in place of the student; made once a problem."""
-    weights = "none" if problem.network.weights == "none" else "default"
+def squeezed_problem(problem: Problem, network: str, weights: str = "") -> Problem:
+    """The same problem with ``network`` in place of the student; made once a problem.
+
+    Args:
+        weights: its initial ones, named as in ``NetworkSpec``; "" for random ones where the student's are, else the default ones.
+    """
+    weights = weights or ("none" if problem.network.weights == "none" else "default")
     name = resolve(network, problem.image_size)
     spec = replace(problem.network, name=name, weights=weights, dropout=0.0, nonlinear=False)
     if spec == problem.network:
         return problem
     return problem.once(
-        ("squeezed", name), lambda: replace(problem.of_run(0, None, None), network=spec, _made={}, _readers={})
+        ("squeezed", name, weights), lambda: replace(problem.of_run(0, None, None), network=spec, _made={}, _readers={})
     )
 
 
@@ -109,8 +119,19 @@ def squeezed(
 
     Args:
         networks: the backbones; the hyper-parameters' own where none are given.
+
+    Raises:
+        ConfigError: initial weights for another number of networks than there are.
     """
-    problems = [squeezed_problem(problem, name) for name in networks or (hparams.network,)]
+    names = networks or (hparams.network,)
+    weights = hparams.weights or ("",) * len(names)
+    if len(weights) != len(names):
+        example = json.dumps(["default"] * len(names))
+        raise ConfigError(
+            f"squeeze.weights={list(weights)} names {len(weights)} initial weights, and {len(names)} networks are squeezed: "
+            f"{', '.join(names)}. Name one for each, in this order, or none: --hparam squeeze.weights='{example}'."
+        )
+    problems = [squeezed_problem(problem, name, given) for name, given in zip(names, weights, strict=True)]
     if approach == "across":
         models = tuple(Squeeze(erm, each, problem.sources, _taught(hparams, each, True)) for each in problems)
         return [Squeezed(problems[0], problem.sources, models)]

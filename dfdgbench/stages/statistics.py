@@ -125,7 +125,7 @@ class Styles(OverImages):
     """
 
     kind = "styles"
-    version = 2
+    version = 3
     hparams: StyleMeasure
 
     def start(self, work: Work) -> State:

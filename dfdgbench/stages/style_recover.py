@@ -64,7 +64,7 @@ class RecoverStyle(Recover):
     """
 
     kind = "dtl"
-    version = 2
+    version = 3
     hparams: StyleRecovery
 
     def __init__(

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import resource
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import tiny
 
+from dfdgbench.algorithms.base import ALGORITHMS
 from dfdgbench.datasets.base import DATASETS
-from dfdgbench.planning import open_dataset
+from dfdgbench.engine.config import Execution, RunConfig
+from dfdgbench.planning import Plan, open_dataset, plan
 
 
 @pytest.fixture
@@ -42,3 +45,24 @@ def full_disk(tmp_path: Path) -> Iterator[Path]:
         subprocess.run(["umount", str(folder)], check=True)
     else:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+
+
+@pytest.fixture
+def execution(tmp_path: Path) -> Execution:
+    """Artifacts of this test alone."""
+    return Execution(device="cpu", artifacts=tmp_path / "artifacts")
+
+
+@pytest.fixture
+def planned(execution: Execution) -> Callable[..., Plan]:
+    """Plans a tiny run of a distillation method; hyper-parameters are typed ``recover__steps=3``."""
+
+    def make(algorithm: str, options: dict[str, Any] | None = None, **hparams: Any) -> Plan:
+        given = {"dataset": "Debug28", "network": "smallcnn", "test_envs": [0], "checkpoint_freq": 0, **(options or {})}
+        dotted = {name.replace("__", "."): value for name, value in hparams.items()}
+        small = {**ALGORITHMS.get(algorithm).tiny, **dotted}
+        if algorithm == "G-VBSM":
+            small.setdefault("recover.networks", ("smallcnn",))
+        return plan(RunConfig.make(algorithm=algorithm, hparams=small, **given), execution)
+
+    return make

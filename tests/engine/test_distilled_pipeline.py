@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -10,44 +9,21 @@ import numpy as np
 import pytest
 import tiny
 import torch
+from tiny import of_kind
 
 from dfdgbench.algorithms.base import ALGORITHMS
 from dfdgbench.cli.main import main
 from dfdgbench.engine import records
-from dfdgbench.engine.config import Execution, RunConfig
 from dfdgbench.engine.execute import Engine
 from dfdgbench.engine.predictions import read_tensors
 from dfdgbench.engine.stage import Stage, walk
 from dfdgbench.errors import AccessError, ConfigError, DataError, HparamError, NoBatchNormError, UnknownNameError
 from dfdgbench.networks.transfer import TransferNetwork
-from dfdgbench.planning import Plan, plan
 from dfdgbench.settings import DATA_FREE, check_access
 from dfdgbench.stages.pool import load_pool
 from dfdgbench.stages.train import Teacher
 
 PER_DOMAIN = ("SRe2L", "G-VBSM", "RDED", "Random-real")
-
-
-@pytest.fixture
-def execution(tmp_path: Path) -> Execution:
-    return Execution(device="cpu", artifacts=tmp_path / "artifacts")
-
-
-@pytest.fixture
-def planned(execution: Execution) -> Callable[..., Plan]:
-    def make(algorithm: str, options: dict[str, Any] | None = None, **hparams: Any) -> Plan:
-        given = {"dataset": "Debug28", "network": "smallcnn", "test_envs": [0], "checkpoint_freq": 0, **(options or {})}
-        dotted = {name.replace("__", "."): value for name, value in hparams.items()}
-        small = {**ALGORITHMS.get(algorithm).tiny, **dotted}
-        if algorithm == "G-VBSM":
-            small.setdefault("recover.networks", ("smallcnn",))
-        return plan(RunConfig.make(algorithm=algorithm, hparams=small, **given), execution)
-
-    return make
-
-
-def of_kind(made: Plan, kind: str) -> list[Any]:
-    return [stage for stage in walk(made.last) if stage.kind == kind]
 
 
 def images(engine: Engine, stage: Stage) -> torch.Tensor:
@@ -228,17 +204,6 @@ def test_stored_and_online_labels_make_the_same_student(planned, tmp_path, algor
         assert (record["ratio_with_labels"] > record["ratio_paper"]) == (mode == "stored")
         assert record["bytes_on_disk"] > 4 * 28 * 28 * 3
     assert torch.equal(*found)
-
-
-def test_labels_do_not_depend_on_how_many_batches_are_labelled_at_once(planned, tmp_path):
-    from dfdgbench.stages.label_records import load_record
-
-    logits = []
-    for together in (1, 4):
-        made = planned("RDED", relabel__together=together, ipc=6)
-        engine, stage = made.engine(), of_kind(made, "labels")[0]
-        logits.append(load_record(engine.ensure(stage)).logits.float())
-    torch.testing.assert_close(*logits, rtol=1e-3, atol=1e-3)
 
 
 def test_the_transfer_network_counts_in_the_ratio(planned, tmp_path):

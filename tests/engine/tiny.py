@@ -20,11 +20,11 @@ from dfdgbench.engine.problem import Problem
 from dfdgbench.engine.progress import Progress
 from dfdgbench.engine.runtime import Runtime
 from dfdgbench.engine.snapshots import State
-from dfdgbench.engine.stage import Metrics, Stage
+from dfdgbench.engine.stage import Metrics, Stage, walk
 from dfdgbench.engine.work import Work
 from dfdgbench.errors import MissingDataError
 from dfdgbench.files import read_json, write_json
-from dfdgbench.planning import make_problem, open_dataset
+from dfdgbench.planning import Plan, make_problem, open_dataset
 from dfdgbench.settings import Read
 
 CPU = Runtime(torch.device("cpu"))
@@ -74,6 +74,11 @@ def problem(artifacts: Path, dataset: Dataset | None = None, **options: Any) -> 
     made = dataset or open_dataset("Debug28", None)
     config = RunConfig.make(dataset=made.metadata.name, **{"network": "smallcnn", **options})
     return make_problem(config, Execution(device="cpu", artifacts=artifacts), made)
+
+
+def of_kind(made: Plan, kind: str) -> list[Any]:
+    """The stages of a plan that are of this kind, in order of execution."""
+    return [stage for stage in walk(made.last) if stage.kind == kind]
 
 
 def engine(artifacts: Path, every: float = 0.0) -> Engine:

@@ -113,7 +113,7 @@ def plan(spec: TableSpec, sweep: Path, trials: int = 1, command: str = "", **opt
                         dataset=part.dataset,
                         test_envs=[env],
                         trial_seed=trial,
-                        hparams=row.hparams,
+                        hparams={**spec.hparams, **part.hparams, **row.hparams},
                         **given,
                     ).swept()
                     place = {"part": i, "row": j, "column": column}

@@ -51,6 +51,19 @@ def test_an_epoch_shows_every_image_once_and_mixes_within_one_part():
     assert not torch.equal(views.order, drawn(1).order)
 
 
+def test_partners_of_any_part_leave_all_other_draws_alone():
+    own, free = drawn(), drawn(partners="any")
+    crossed = 0
+    for batch in range(3):
+        rows = slice(4 * batch, 4 * batch + 4)
+        owners = OWNERS[free.order[rows].long()]
+        assert sorted(free.partners[rows].tolist()) == list(range(len(owners)))
+        crossed += int((owners[free.partners[rows].long()] != owners).sum())
+    assert crossed
+    same = {name for name in own.tensors() if torch.equal(own.tensors()[name], free.tensors()[name])}
+    assert same == set(own.tensors()) - {"partners"}
+
+
 def test_a_replay_is_equal_to_the_bit_and_cutmix_takes_the_partners_pixels(tmp_path):
     views = drawn()
     save_record(tmp_path, LabelRecord("s", 11, 4, (views,), torch.zeros(1, 11, 2, dtype=torch.float16)))
