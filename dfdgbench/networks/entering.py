@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from types import TracebackType
+from collections.abc import Iterator, Sequence
 from typing import Any, Literal
 
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
 from dfdgbench.errors import ConfigError
+from dfdgbench.networks.hooked import Hooked
 from dfdgbench.networks.norm import batch_norms
 
 StyleLayers = Literal["bn-in", "bn-out", "stage-out"]
 
 
-class Layers:
+class Layers(Hooked):
     """Context manager that keeps the tensors at ``layers`` of ``network``, with their gradients, until the next forward.
 
     Args:
@@ -24,29 +24,19 @@ class Layers:
     """
 
     def __init__(self, network: nn.Module, layers: Sequence[nn.Module], leaving: bool = False) -> None:
-        self.network, self.layers, self.leaving = network, list(layers), leaving
+        super().__init__(network)
+        self.layers, self.leaving = list(layers), leaving
         self._seen: dict[nn.Module, Tensor] = {}
-        self._handles: list[RemovableHandle] = []
-        self._compiled: Any = None
 
-    def __enter__(self) -> Layers:
-        # A compiled network does not run hooks of its layers; inside the context it is run as written.
-        self._compiled = getattr(self.network, "_compiled_call_impl", None)
-        self.network._compiled_call_impl = None
+    def _hooks(self) -> Iterator[RemovableHandle]:
         for layer in self.layers:
             if self.leaving:
-                self._handles.append(layer.register_forward_hook(self._left))
+                yield layer.register_forward_hook(self._left)
             else:
-                self._handles.append(layer.register_forward_pre_hook(self._entered))
-        return self
+                yield layer.register_forward_pre_hook(self._entered)
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        for handle in self._handles:
-            handle.remove()
-        self.network._compiled_call_impl = self._compiled
-        self._handles, self._seen = [], {}
+    def _forget(self) -> None:
+        self._seen = {}
 
     def tensors(self) -> list[Tensor]:
         """One a layer; narrower ones widened to float32."""

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from types import TracebackType
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import torch
@@ -12,6 +11,7 @@ from torch.utils.hooks import RemovableHandle
 
 from dfdgbench.networks.base import Network
 from dfdgbench.networks.homogenization import scores
+from dfdgbench.networks.hooked import Hooked
 
 CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 
@@ -21,7 +21,7 @@ def convolutions(network: nn.Module) -> list[nn.Module]:
     return [module for module in network.modules() if isinstance(module, CONVOLUTIONS)]
 
 
-class FeatureMaps:
+class FeatureMaps(Hooked):
     """Context manager that reads a network's maps: the normalised images themselves, then what each convolution puts out
     (before normalisation and activation), then the features that enter the classification layer.
 
@@ -29,26 +29,22 @@ class FeatureMaps:
         places: which of these are read, by index; None for all. 0 is the images, -1 the features.
     """
 
+    network: Network
+
     def __init__(self, network: Network, places: Sequence[int] | None = None) -> None:
-        self.network = network
+        super().__init__(network)
         self.layers = convolutions(network.featurizer)
         count = len(self.layers) + 2
         self.places = list(range(count)) if places is None else sorted(place % count for place in places)
         self._read: dict[int, Tensor] = {}
-        self._handles: list[RemovableHandle] = []
 
-    def __enter__(self) -> FeatureMaps:
+    def _hooks(self) -> Iterator[RemovableHandle]:
         for place in self.places:
             if 0 < place <= len(self.layers):
-                self._handles.append(self.layers[place - 1].register_forward_hook(self._reader(place)))
-        return self
+                yield self.layers[place - 1].register_forward_hook(self._reader(place))
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        for handle in self._handles:
-            handle.remove()
-        self._handles, self._read = [], {}
+    def _forget(self) -> None:
+        self._read = {}
 
     def of(self, images: Tensor) -> tuple[Tensor, list[Tensor]]:
         """Scores [B, K] of normalised images, and the maps, each [B, C, ...], in order."""

@@ -9,10 +9,9 @@ Moment matching (Yin et al. 2020; DEKAN Eq. 4 and Eq. 1) compares these with the
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from types import TracebackType
-from typing import Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import torch
 from torch import Tensor, nn
@@ -20,7 +19,11 @@ from torch.autograd.function import once_differentiable
 from torch.utils.hooks import RemovableHandle
 
 from dfdgbench.errors import ConfigError, NoBatchNormError, listing
+from dfdgbench.networks.hooked import Hooked
 from dfdgbench.networks.norm import batch_norms
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 Backend = Literal["var_mean", "matmul"]
 Moments = tuple[Tensor, Tensor]
@@ -35,7 +38,7 @@ class _Tap:
     moments: Moments
 
 
-class Taps:
+class Taps(Hooked):
     """Context manager that reads the tensor entering each batch normalisation of ``network``.
 
     Every forward of the network replaces what the last one left, a validation pass too: take the moments before the
@@ -55,42 +58,32 @@ class Taps:
     ) -> None:
         if backend is not None and backend not in get_args(Backend):
             raise ConfigError(f"There is no moments backend '{backend}'. Type one of: {listing(get_args(Backend))}.")
-        self.network, self.groups, self.unbiased, self.backend = network, groups, unbiased, backend
+        super().__init__(network)
+        self.groups, self.unbiased, self.backend = groups, unbiased, backend
         self._names: dict[nn.Module, str] = {layer: name for name, layer in batch_norms(network)}
         self._taps: dict[nn.Module, _Tap] = {}
-        self._handles: list[RemovableHandle] = []
         self._inside = False
-        self._compiled: Any = None
 
-    def __enter__(self) -> Taps:
+    def _hooks(self) -> Iterator[RemovableHandle]:
+        yield self.network.register_forward_pre_hook(self._start)
+        yield self.network.register_forward_hook(self._end, always_call=True)
+        yield from (layer.register_forward_pre_hook(self._read) for layer in self._names)
+        featurizer = getattr(self.network, "featurizer", None)
+        if isinstance(featurizer, nn.Module) and featurizer not in self._names:
+            # network.features(x) does not pass through the network's own hooks.
+            yield featurizer.register_forward_pre_hook(self._start_features)
+
+    def _forget(self) -> None:
+        self._taps = {}
+        self._inside = False
+
+    def __enter__(self) -> Self:
         if not self._names:
             raise NoBatchNormError(
                 f"The network {type(self.network).__name__} has no batch normalisation to read. Type --network with "
                 f"one that has: resnet18, resnet50, WRN-16-2, smallcnn."
             )
-        # A compiled network does not run hooks of its layers; inside the context it is run as written.
-        self._compiled = getattr(self.network, "_compiled_call_impl", None)
-        self.network._compiled_call_impl = None
-        self._handles = [
-            self.network.register_forward_pre_hook(self._start),
-            self.network.register_forward_hook(self._end, always_call=True),
-            *(layer.register_forward_pre_hook(self._read) for layer in self._names),
-        ]
-        featurizer = getattr(self.network, "featurizer", None)
-        if isinstance(featurizer, nn.Module) and featurizer not in self._names:
-            # network.features(x) does not pass through the network's own hooks.
-            self._handles.append(featurizer.register_forward_pre_hook(self._start_features))
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        for handle in self._handles:
-            handle.remove()
-        self.network._compiled_call_impl = self._compiled
-        self._handles = []
-        self._taps = {}
-        self._inside = False
+        return super().__enter__()
 
     def moments(self, groups: int | None = None) -> list[Moments]:
         """(mean, variance) of every layer in order of registration, each float32 [G, C] (float64 for float64 inputs).
