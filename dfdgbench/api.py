@@ -16,7 +16,8 @@ from dfdgbench.engine.evaluation import evaluate
 from dfdgbench.engine.execute import Engine, blank_predictors
 from dfdgbench.engine.runfolder import RunFolder
 from dfdgbench.errors import ArtifactError, ConfigError, listing, unknown
-from dfdgbench.planning import Plan, make_problem, open_dataset, plan, task_of
+from dfdgbench.planning import Plan, plan
+from dfdgbench.posing import make_problem, open_dataset, task_of
 
 
 @dataclass(frozen=True, eq=False)

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import pytest
 
-from dfdgbench import planning
+from dfdgbench import posing
 from dfdgbench.cli.main import main
 from dfdgbench.engine import records
 from dfdgbench.tables import spec
@@ -257,7 +257,7 @@ class Sweep:
 
     def call(self, action: str, *arguments: object) -> tuple[int, str, str]:
         """``dfdgbench sweep ACTION``: exit code and what it printed."""
-        for cache in (planning.open_dataset, spec.load):
+        for cache in (posing.open_dataset, spec.load):
             cache.cache_clear()
         self.capsys.readouterr()
         try:

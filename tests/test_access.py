@@ -21,7 +21,8 @@ from dfdgbench.engine.config import Execution, RunConfig
 from dfdgbench.engine.runfolder import RunFolder
 from dfdgbench.engine.stage import walk
 from dfdgbench.errors import DataError, MissingDataError
-from dfdgbench.planning import Plan, open_dataset, plan
+from dfdgbench.planning import Plan, plan
+from dfdgbench.posing import open_dataset
 
 DOMAINS, CLASSES, EACH = ("clay", "wood", "wire"), ("cup", "pot"), 10
 METHODS = ("AvgPred", "Multi-DI", "DEKAN")

@@ -21,16 +21,16 @@ MODULES = {
 # A folder, and what nothing in it may import, in functions or outside.
 FORBIDDEN = {
     "losses": ("algorithms", "stages", "engine", "networks", "datasets", "tasks", "sweeps", "results", "tables", "cli",
-               "planning", "api", "registry", "hparams", "settings", "seeds"),
-    "networks": ("datasets", "algorithms", "stages", "engine", "tasks", "sweeps", "results", "tables", "cli", "planning", "api"),
-    "datasets": ("algorithms", "stages", "engine", "networks", "sweeps", "results", "tables", "cli", "planning", "api"),
-    "tasks": ("algorithms", "stages", "engine", "networks", "sweeps", "results", "tables", "cli", "planning", "api"),
-    "engine": ("algorithms", "stages", "sweeps", "results", "tables", "cli", "planning", "api"),
-    "stages": ("algorithms", "sweeps", "results", "tables", "cli", "planning", "api"),
+               "planning", "posing", "api", "registry", "hparams", "settings", "seeds"),
+    "networks": ("datasets", "algorithms", "stages", "engine", "tasks", "sweeps", "results", "tables", "cli", "planning", "posing", "api"),
+    "datasets": ("algorithms", "stages", "engine", "networks", "sweeps", "results", "tables", "cli", "planning", "posing", "api"),
+    "tasks": ("algorithms", "stages", "engine", "networks", "sweeps", "results", "tables", "cli", "planning", "posing", "api"),
+    "engine": ("algorithms", "stages", "sweeps", "results", "tables", "cli", "planning", "posing", "api"),
+    "stages": ("algorithms", "sweeps", "results", "tables", "cli", "planning", "posing", "api"),
     "algorithms": ("sweeps", "results", "tables", "cli"),
     "sweeps": ("results", "cli"),
-    "tables": ("algorithms", "stages", "networks", "datasets", "tasks", "sweeps", "results", "cli", "planning", "api"),
-    "results": ("algorithms", "stages", "networks", "datasets", "tasks", "cli", "planning", "api"),
+    "tables": ("algorithms", "stages", "networks", "datasets", "tasks", "sweeps", "results", "cli", "planning", "posing", "api"),
+    "results": ("algorithms", "stages", "networks", "datasets", "tasks", "cli", "planning", "posing", "api"),
 }  # fmt: skip
 NOT_TORCH = ("torch", "torchvision", "timm", "safetensors")
 

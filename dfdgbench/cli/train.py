@@ -99,7 +99,8 @@ def _resolved(metadata: Metadata, env: int | str) -> int | str:
 def run(options: argparse.Namespace) -> int:
     """Train."""
     from dfdgbench.engine.config import RunConfig
-    from dfdgbench.planning import open_dataset, plan
+    from dfdgbench.planning import plan
+    from dfdgbench.posing import open_dataset
     from dfdgbench.results.sheet import write_sheet
 
     given = (

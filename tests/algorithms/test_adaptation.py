@@ -18,7 +18,8 @@ from dfdgbench.engine.stage import every_stage
 from dfdgbench.errors import ConfigError, DataError, NoBatchNormError
 from dfdgbench.networks.base import NETWORKS
 from dfdgbench.networks.segmentation_nets import SegNetSmall
-from dfdgbench.planning import Plan, open_dataset, plan
+from dfdgbench.planning import Plan, plan
+from dfdgbench.posing import open_dataset
 
 METHODS = ("SourceOnly", "MinEnt", "MaxSquare", "AdaptSegNet", "CBST", "SFDA", "TransferOnly")
 TINY = {"source.steps": 3, "source.batch_size": 2}

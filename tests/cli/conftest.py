@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from dfdgbench import planning
+from dfdgbench import posing
 from dfdgbench.algorithms.base import ALGORITHMS
 from dfdgbench.cli.main import main
 from dfdgbench.datasets.pacs import PACS
@@ -41,7 +41,7 @@ def cli(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureF
     monkeypatch.setattr(sys, "path", [*sys.path])
 
     def call(*arguments: object) -> Outcome:
-        for cache in (planning.open_dataset, spec.load):
+        for cache in (posing.open_dataset, spec.load):
             cache.cache_clear()  # a command is a process of its own
         importlib.invalidate_caches()
         capsys.readouterr()

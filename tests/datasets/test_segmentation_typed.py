@@ -20,7 +20,7 @@ from dfdgbench.cli.main import main
 from dfdgbench.datasets.domains import MaskedDomain
 from dfdgbench.networks.base import NETWORKS
 from dfdgbench.networks.segmentation_nets import DeepLabSmall
-from dfdgbench.planning import open_dataset
+from dfdgbench.posing import open_dataset
 
 MEASURED = "test/0001TP_008550", "test/0001TP_008580"
 SFDA = ("g.width=4", "g.latent=8", "ipsm.k=2", "d.width=4")

@@ -14,7 +14,8 @@ import tiny
 from dfdgbench.algorithms.base import ALGORITHMS
 from dfdgbench.datasets.base import DATASETS
 from dfdgbench.engine.config import Execution, RunConfig
-from dfdgbench.planning import Plan, open_dataset, plan
+from dfdgbench.planning import Plan, plan
+from dfdgbench.posing import open_dataset
 
 
 @pytest.fixture

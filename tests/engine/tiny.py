@@ -24,7 +24,8 @@ from dfdgbench.engine.stage import Metrics, Stage, walk
 from dfdgbench.engine.work import Work
 from dfdgbench.errors import MissingDataError
 from dfdgbench.files import read_json, write_json
-from dfdgbench.planning import Plan, make_problem, open_dataset
+from dfdgbench.planning import Plan
+from dfdgbench.posing import make_problem, open_dataset
 from dfdgbench.settings import Read
 
 CPU = Runtime(torch.device("cpu"))

@@ -16,14 +16,16 @@ from dfdgbench import planning
 from dfdgbench.datasets.base import DATASETS, Dataset
 from dfdgbench.datasets.debug import Debug28
 from dfdgbench.datasets.domains import ArrayDomain
+from dfdgbench.datasets.protocols import get_protocol
 from dfdgbench.engine import stage as stages
 from dfdgbench.engine.artifacts import Store
 from dfdgbench.engine.config import Execution, RunConfig
 from dfdgbench.engine.stage import walk
-from dfdgbench.errors import HparamError, MissingDataError
+from dfdgbench.errors import DfdgbenchError, HparamError, MissingDataError
 from dfdgbench.hparams import Hparams, hparam
 from dfdgbench.networks.base import NetworkSpec
-from dfdgbench.planning import Plan, Planner, open_dataset, plan
+from dfdgbench.planning import Plan, Planner, plan
+from dfdgbench.posing import open_dataset
 from dfdgbench.sweeps import plan as united
 from dfdgbench.sweeps.folder import SweepFolder
 from dfdgbench.sweeps.plan import plan_sweep
@@ -72,7 +74,7 @@ def test_every_run_has_the_keys_that_it_has_alone(execution: Execution) -> None:
     for run in [*runs, *reversed(runs)]:
         try:
             alone = plan(run, execution)
-        except planning.DfdgbenchError:
+        except DfdgbenchError:
             continue  # the method has no such preset or hyper-parameter
         assert keys(together.plan(run)) == keys(alone), run
         compared += 1
@@ -103,10 +105,10 @@ def test_no_key_and_no_fingerprint_is_made_twice_for_a_problem(
         return digest(content)
 
     opened: Counter[int] = Counter()
-    cut = planning.get_protocol("domainbed").split
+    cut = get_protocol("domainbed").split
     monkeypatch.setattr(stages, "digest", counted)
     monkeypatch.setattr(
-        type(planning.get_protocol("domainbed")),
+        type(get_protocol("domainbed")),
         "split",
         lambda self, domain, index, *rest: opened.update([index]) or cut(domain, index, *rest),
     )

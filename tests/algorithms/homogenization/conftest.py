@@ -13,7 +13,8 @@ from dfdgbench.datasets.base import DATASETS
 from dfdgbench.engine import records
 from dfdgbench.engine.config import Execution, RunConfig
 from dfdgbench.engine.predictions import read_tensors
-from dfdgbench.planning import Plan, open_dataset, plan
+from dfdgbench.planning import Plan, plan
+from dfdgbench.posing import open_dataset
 
 
 @pytest.fixture(autouse=True)

@@ -9,7 +9,7 @@ from homogenization_rooms import Room, gathered, same
 
 from dfdgbench.cli.main import main
 from dfdgbench.errors import ArtifactError, ConfigError, DataError, HparamError
-from dfdgbench.planning import open_dataset
+from dfdgbench.posing import open_dataset
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ from dfdgbench.datasets.base import Dataset
 from dfdgbench.datasets.protocols import PROTOCOLS, SplitOptions
 from dfdgbench.engine.stage import every_stage, walk
 from dfdgbench.errors import AccessError
-from dfdgbench.planning import open_dataset
+from dfdgbench.posing import open_dataset
 from dfdgbench.settings import Read, check_access
 
 # Protocol ------------------------------------------------------------------------------------------------------------
