@@ -9,6 +9,7 @@ from importlib.metadata import entry_points
 from pathlib import Path
 
 from dfdgbench.cache import cache_folder
+from dfdgbench.docstrings import first_sentence
 
 Rows = list[dict[str, str]]
 _GROUPS = ("dfdgbench.algorithms", "dfdgbench.datasets", "dfdgbench.networks", "dfdgbench.launchers", "dfdgbench.rules")
@@ -92,7 +93,7 @@ def _networks() -> Rows:
 def _launchers() -> Rows:
     from dfdgbench.sweeps.launchers.base import LAUNCHERS
 
-    return [{"name": name, "what": (found.__doc__ or "").strip().split("\n")[0]} for name, found in LAUNCHERS.items()]
+    return [{"name": name, "what": first_sentence(found.__doc__)} for name, found in LAUNCHERS.items()]
 
 
 def _rules() -> Rows:
@@ -102,7 +103,7 @@ def _rules() -> Rows:
         {
             "name": name,
             "uses": ", ".join(sorted(found.uses)) or "nothing",
-            "what": (found.__doc__ or "").strip().split("\n")[0],
+            "what": first_sentence(found.__doc__),
         }
         for name, found in RULES.items()
     ]

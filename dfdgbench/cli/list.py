@@ -18,7 +18,7 @@ examples:
   dfdgbench list hparams DEKAN
   dfdgbench list presets DEKAN"""
 
-WIDTHS = {"domains": 30, "protocols": 12, "licence": 26}
+WIDTHS = {"domains": 30, "protocols": 12, "licence": 26, "paper": 44, "what": 60}
 
 
 def add(commands: Any) -> None:
@@ -49,8 +49,11 @@ def run(options: argparse.Namespace) -> int:
     if options.json:
         say(json.dumps(rows, indent=2))
         return 0
-    shown = [_fitted(row) for row in rows] if options.kind == "datasets" else rows
-    say_table(shown, empty=f"none: {options.name} has no {options.kind}" if options.name else "none")
+    if options.kind == "datasets":  # a dataset's own page has the description
+        rows = [{name: text for name, text in row.items() if name != "what"} for row in rows]
+    if options.kind in ("algorithms", "datasets"):
+        rows = [_fitted(row) for row in rows]
+    say_table(rows, empty=f"none: {options.name} has no {options.kind}" if options.name else "none")
     if options.kind == "datasets":
         _say_forms()
     if options.kind == "networks":
@@ -59,8 +62,8 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _fitted(row: dict[str, str]) -> dict[str, str]:
-    """A dataset's row for a terminal: long cells wrapped, the description left to the dataset's own page."""
-    return {name: textwrap.fill(text, WIDTHS.get(name, 40)) for name, text in row.items() if name != "what"}
+    """A row for a terminal: long cells wrapped."""
+    return {name: textwrap.fill(text, WIDTHS.get(name, 40)) for name, text in row.items()}
 
 
 def _say_forms() -> None:
