@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import json
 import math
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Container, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -41,7 +41,8 @@ class ImageSet(NamedTuple):
 
 
 def image_sets(used: Container[str], artifacts: Path) -> list[ImageSet]:
-    """Every set of images whose key is ``used``: the ``KINDS`` first, then other stages' that left images, by title."""
+    """Every set of images whose key is ``used``: the ``KINDS`` first, then other stages' that left images, by title; of one
+    title, such as those of several trials, the further ones with a number."""
     shards: dict[tuple[int, str, str, str], list[tuple[int, Path]]] = defaultdict(list)
     for manifest in sorted(artifacts.glob("*/*/artifact.json")):
         content, kind = read_object(manifest), manifest.parent.parent.name
@@ -54,7 +55,11 @@ def image_sets(used: Container[str], artifacts: Path) -> list[ImageSet]:
             # A folder of its own says what was done to the images.
             done = f" {images.parent.name}" if images.parent != manifest.parent else ""
             shards[order, kind, title + done, _variant(content)].append((number, images.parent))
-    return [ImageSet(kind, title, min(parts)[1]) for (_, kind, title, _), parts in sorted(shards.items())]
+    found, alike = [], Counter[str]()
+    for (_, kind, title, _), parts in sorted(shards.items()):
+        alike[title] += 1
+        found.append(ImageSet(kind, title + (f" ({alike[title]})" if alike[title] > 1 else ""), min(parts)[1]))
+    return found
 
 
 def sweep_sheet(sweep: Path, artifacts: Path) -> Path | None:
@@ -80,11 +85,12 @@ def write_sheet(configs: Sequence[Path], artifacts: Path, name: str) -> Path | N
 
 
 def _variant(manifest: Mapping[str, Any]) -> str:
-    """What tells apart sets of one title: hyper-parameters, and the teacher (another trial's, say)."""
+    """What tells apart sets of one title: hyper-parameters, the teacher and what was read (another trial's, say)."""
     identity = manifest.get("identity")
     identity = identity if isinstance(identity, Mapping) else {}
     inputs = identity.get("inputs")
-    return json.dumps([identity.get("hparams"), inputs[:1] if isinstance(inputs, list) else [""]], sort_keys=True)
+    first = inputs[:1] if isinstance(inputs, list) else [""]
+    return json.dumps([identity.get("hparams"), first, identity.get("reads")], sort_keys=True)
 
 
 def draw_sheet(rows: list[tuple[str, tuple[Pixels, NDArray[Any]]]]) -> Image.Image:

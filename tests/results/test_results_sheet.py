@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from dfdgbench.results.sheet import draw_sheet, sweep_sheet
+from dfdgbench.results.sheet import draw_sheet, image_sets, sweep_sheet
 
 
 def write_set(artifacts: Path, kind: str, title: str, key: str, level: int) -> None:
@@ -62,6 +62,14 @@ def test_sets_of_one_name_and_other_hyperparameters_have_rows_of_their_own(tmp_p
     path = sweep_sheet(sweep, artifacts)
     assert path is not None
     assert {40, 120} <= set(np.array(Image.open(path).convert("L"))[:, 240:].ravel().tolist())
+
+
+def test_sets_of_several_trials_are_numbered(tmp_path: Path) -> None:
+    for key, read in (("a", "one"), ("b", "other")):
+        write_set(tmp_path, "random-real", "random-real photo", key, 40)
+        content = {"key": key, "title": "random-real photo", "identity": {"reads": [{"fingerprint": read}]}}
+        (tmp_path / "random-real" / key / "artifact.json").write_text(json.dumps(content))
+    assert [found.title for found in image_sets(["a", "b"], tmp_path)] == ["random-real photo", "random-real photo (2)"]
 
 
 def test_renderings_in_folders_of_their_own_are_rows_and_titles_have_room(tmp_path: Path) -> None:
