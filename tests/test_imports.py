@@ -22,7 +22,8 @@ MODULES = {
 FORBIDDEN = {
     "losses": ("algorithms", "stages", "engine", "networks", "datasets", "tasks", "sweeps", "results", "tables", "cli",
                "planning", "posing", "api", "registry", "hparams", "settings", "seeds"),
-    "networks": ("datasets", "algorithms", "stages", "engine", "tasks", "sweeps", "results", "tables", "cli", "planning", "posing", "api"),
+    "networks": ("datasets", "algorithms", "stages", "engine", "tasks", "sweeps", "results", "tables", "cli", "planning", "posing",
+                 "api"),
     "datasets": ("algorithms", "stages", "engine", "networks", "sweeps", "results", "tables", "cli", "planning", "posing", "api"),
     "tasks": ("algorithms", "stages", "engine", "networks", "sweeps", "results", "tables", "cli", "planning", "posing", "api"),
     "engine": ("algorithms", "stages", "sweeps", "results", "tables", "cli", "planning", "posing", "api"),
