@@ -250,7 +250,10 @@ def networks_of(configs: Iterable[RunConfig]) -> list[NetworkSpec]:
             seen.add(asked)
             try:
                 specs = planner.plan(config).networks
-            except DataError:
+            except DataError as error:
+                log.warning(
+                    "%s So of %s on %s, --network alone is looked for.", error, config.algorithm, config.dataset
+                )
                 specs = [network_of(config, open_dataset(config.dataset, config.data_dir).metadata)]
             for spec in specs:
                 found.setdefault((spec.name, spec.weights), spec)

@@ -172,12 +172,18 @@ def test_prefetch_gets_the_networks_of_other_roles_too(cli: Callable, server: li
     assert len(server) == 1
 
 
-def test_prefetch_gets_the_verifiers_where_data_is_not_there(cli: Callable, server: list[str], tmp_path: Path) -> None:
+def test_prefetch_gets_the_verifiers_and_tells_where_data_does_not_do(
+    cli: Callable, server: list[str], tmp_path: Path
+) -> None:
     asked = ("--algorithms", "Homogenization", "--datasets", "MiniDigits", "--hparams", '{"verifier": "resnet18"}')
     assert cli("sweep", "prefetch", *asked, "--network", "smallcnn").code == 0
     assert here(tmp_path)
-    elsewhere = cli("sweep", "prefetch", "--algorithms", "SFDA", "--datasets", "CamVid", "--data-dir", "nowhere")
-    assert "Traceback" not in elsewhere.err
+    too_few = cli(
+        "sweep", "prefetch", "--algorithms", "Homogenization", "--datasets", "Debug28", "--network", "smallcnn"
+    )
+    assert too_few.code == 0
+    assert "smallcnn: nothing to get" in too_few.out
+    assert "has 5 images" in too_few.out and "--network alone is looked for" in too_few.out
 
 
 def test_a_run_needs_the_weights_of_what_it_is_distilled_from(cli: Callable, tmp_path: Path) -> None:

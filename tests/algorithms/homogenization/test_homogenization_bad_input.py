@@ -9,6 +9,7 @@ from homogenization_rooms import Room, gathered, same
 
 from dfdgbench.cli.main import main
 from dfdgbench.errors import ArtifactError, ConfigError, DataError, HparamError
+from dfdgbench.planning import Planner
 from dfdgbench.posing import open_dataset
 
 
@@ -37,6 +38,13 @@ def test_a_target_set_of_one_class_is_refused_where_labels_count(planned, monkey
     with pytest.raises(DataError, match="is of one class"):
         planned("Room", {"target_images": 8})
     assert planned("Room", {"target_images": 8, "maps": "nn", "supervised": False}).last.steps == 3
+
+
+def test_statistics_that_have_moved_stop_a_run_and_not_the_plan_that_a_finished_one_is_read_by(planned):
+    found = planned("Room", {"maps": "nn", "statistics_folder": "nowhere"})
+    with pytest.raises(ArtifactError, match="no source statistics in nowhere"):
+        found.require()
+    assert [told for told in Planner(found.execution).problems(found) if "in nowhere" in told]
 
 
 def test_several_held_out_domains_and_a_leak_that_is_none_are_refused(planned):
